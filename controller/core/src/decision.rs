@@ -1,0 +1,193 @@
+//! What is to be done, as data.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use scribe_crds::conditions::Reason;
+use scribe_crds::snapshots::VolumeSnapshot;
+use scribe_mover_contract::control::{Answer, Order};
+
+/// What to do with an object of which `S` is the status.
+///
+/// The order is fixed: `first`, the status (under the resource version that was observed), `then`. So the record is ahead of the
+/// deed: what `then` does may be lost with the process, and is decided again from what is observed. `first` is only for what the
+/// status is about to claim, and must bear being done twice.
+///
+/// A failed write of any step ends the pass; nothing after it is done, and the object is observed anew.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision<S> {
+    /// Done before the status is written.
+    pub first: Vec<Action>,
+    /// The status to be. `None`: leave the object alone.
+    pub status: Option<S>,
+    /// Done after the status is written.
+    pub then: Vec<Action>,
+    /// Told to the user, each once (the reporter drops repetitions).
+    pub events: Vec<Note>,
+    /// A sync that came to its end with this status.
+    pub ended: Option<SyncEnded>,
+    /// Look again at this time, even if nothing changes.
+    pub wake: Option<Timestamp>,
+}
+
+impl<S> Default for Decision<S> {
+    fn default() -> Self {
+        Self { first: Vec::new(), status: None, then: Vec::new(), events: Vec::new(), ended: None, wake: None }
+    }
+}
+
+/// One write, or one word to a mover. It holds whole objects, so that carrying it out needs no judgement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Put our finalizer on the object.
+    AddFinalizer,
+    /// Take it off: everything is gone that has to be.
+    RemoveFinalizer,
+    /// POST, once. If an object of that name exists and bears our owner label, that is success; if it does not, a refusal.
+    Create(Child),
+    /// Server-side apply.
+    Apply(Child),
+    /// Server-side apply of the address and the port into the source's Secret, by a field manager of its own, so that the keys
+    /// need not be read back.
+    ApplyAddress {
+        /// The Secret.
+        secret: String,
+        /// The address.
+        address: String,
+        /// The port.
+        port: u16,
+    },
+    /// Delete, under a precondition on the uid. Already gone is success.
+    Delete(ChildRef),
+    /// Put our owner label on a claim that we did not make, under its resource version.
+    LabelClaim {
+        /// The claim.
+        name: String,
+        /// Its uid.
+        uid: String,
+        /// The resource version at which it bore no owner label.
+        resource_version: String,
+    },
+    /// Take our owner label off a claim that stays.
+    UnlabelClaim {
+        /// The claim.
+        name: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// Annotate a snapshot as published and remove every owner reference, in one patch under its resource version.
+    PublishSnapshot {
+        /// The snapshot.
+        name: String,
+        /// Its uid.
+        uid: String,
+        /// Its resource version.
+        resource_version: String,
+        /// The annotations to set.
+        annotations: std::collections::BTreeMap<String, String>,
+    },
+    /// Set `deletionPolicy: Delete` on a content that is being given up.
+    ReleaseContent {
+        /// The content.
+        name: String,
+    },
+    /// Answer a question of a mover. A mover that no longer asks (409) is success.
+    Answer {
+        /// The mover pod.
+        pod: String,
+        /// The instance that asked.
+        instance: String,
+        /// The question.
+        question: u64,
+        /// The answer.
+        answer: Box<Answer>,
+    },
+    /// Give a mover an order. A stale order (409) is success: the object is observed anew.
+    Order {
+        /// The mover pod.
+        pod: String,
+        /// The order.
+        order: Order,
+    },
+}
+
+/// A child object, whole, with its labels and its owner reference.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Child {
+    /// A claim.
+    Claim(Box<PersistentVolumeClaim>),
+    /// A pod.
+    Pod(Box<Pod>),
+    /// A Service.
+    Service(Box<Service>),
+    /// A Secret. Never printed.
+    Secret(SecretChild),
+    /// A snapshot.
+    Snapshot(Box<VolumeSnapshot>),
+}
+
+/// A Secret whose content is never printed.
+#[derive(Clone, PartialEq)]
+pub struct SecretChild(pub Box<Secret>);
+
+impl std::fmt::Debug for SecretChild {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Secret {:?}", self.0.metadata.name)
+    }
+}
+
+/// Names one child for deletion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildRef {
+    /// What it is.
+    pub kind: ChildKind,
+    /// Its name.
+    pub name: String,
+    /// Its uid; `None` for Secrets, which are never read.
+    pub uid: Option<String>,
+}
+
+/// The kinds of children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildKind {
+    /// A claim.
+    Claim,
+    /// A pod. Deleted with a grace period of a few seconds.
+    Pod,
+    /// A Service.
+    Service,
+    /// A Secret.
+    Secret,
+    /// A snapshot.
+    Snapshot,
+}
+
+/// An Event for the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Why: it decides between Normal and Warning.
+    pub reason: Reason,
+    /// In words.
+    pub message: String,
+}
+
+/// The end of a sync, for metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncEnded {
+    /// How.
+    pub result: SyncResult,
+    /// Why, if it failed.
+    pub reason: Option<Reason>,
+}
+
+/// How a sync ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncResult {
+    /// A new replica was published.
+    Success,
+    /// Nothing had changed; the recovery point moved on.
+    Unchanged,
+    /// It failed.
+    Failure,
+    /// It was given up because the object or its claim went away.
+    Aborted,
+}

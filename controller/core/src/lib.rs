@@ -1,0 +1,13 @@
+//! Decides what Scribe does next: no client, no runtime, no clock.
+//!
+//! Everything here is a function of its arguments. What is seen comes in as [`observed`], time as a [`jiff::Timestamp`], chance
+//! as [`chance::Chance`]; what is to be done goes out as [`decision::Decision`], which the controller carries out without
+//! judging it again.
+#![warn(missing_docs)]
+
+pub mod chance;
+pub mod decision;
+pub mod destination;
+pub mod observed;
+pub mod settings;
+pub mod source;

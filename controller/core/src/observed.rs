@@ -1,0 +1,86 @@
+//! What the controller saw, read from the API server itself (not from a cache) within one reconcile.
+
+use crate::chance::Redacted;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
+use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource};
+use scribe_mover_contract::control::MoverState;
+
+/// What surrounds an object of either kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Surroundings {
+    /// The uid of the namespace kube-system: the identity of this cluster.
+    pub cluster_id: String,
+    /// Whether the object's namespace is annotated `scribe.dev/privileged-movers: "true"`.
+    pub privileged_movers: bool,
+    /// The bearer token of this object's movers, derived from its uid.
+    pub control_token: Redacted,
+    /// Warnings that Kubernetes gave about our claims, pods, snapshots and Service, newest last: read only while one of them is
+    /// not what it should be.
+    pub warnings: Vec<Warning>,
+    /// Writes that the API server refused in the last pass, and that are worth telling the user: quota, admission, a name that
+    /// is taken.
+    pub refusals: Vec<Refusal>,
+}
+
+/// A Kubernetes Event of type Warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The uid of the object that it is about.
+    pub about: String,
+    /// Its reason.
+    pub reason: String,
+    /// Its message.
+    pub message: String,
+}
+
+/// A write that the API server refused for good (403, 409 with a foreign object, 422).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Kind and name of the object.
+    pub object: String,
+    /// Whether a quota is the cause.
+    pub quota: bool,
+    /// The API server's words.
+    pub message: String,
+}
+
+/// What was seen of a ReplicationSource.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceObserved {
+    /// The object.
+    pub source: ReplicationSource,
+    /// What surrounds it.
+    pub around: Surroundings,
+    /// The claim to replicate.
+    pub claim: Option<PersistentVolumeClaim>,
+    /// Every claim that bears this object's owner label: cuts, of this sync or left over.
+    pub cuts: Vec<PersistentVolumeClaim>,
+    /// Every pod that bears this object's owner label.
+    pub pods: Vec<Pod>,
+    /// The state of the newest running mover pod, if it has answered, with the pod's name.
+    pub mover: Option<(String, MoverState)>,
+}
+
+/// What was seen of a ReplicationDestination.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DestinationObserved {
+    /// The object.
+    pub destination: ReplicationDestination,
+    /// What surrounds it.
+    pub around: Surroundings,
+    /// The receiving claim, whoever made it.
+    pub claim: Option<PersistentVolumeClaim>,
+    /// The Service that this object made.
+    pub service: Option<Service>,
+    /// Every pod that bears this object's owner label.
+    pub pods: Vec<Pod>,
+    /// Whether the VolumeSnapshot API is there.
+    pub snapshots_available: bool,
+    /// Every VolumeSnapshot in the namespace that bears this object's owner label, or was taken of the receiving claim.
+    pub snapshots: Vec<VolumeSnapshot>,
+    /// The contents of those of them that bear the owner label and are not published.
+    pub contents: Vec<VolumeSnapshotContent>,
+    /// The state of the mover pod, if it has answered, with the pod's name.
+    pub mover: Option<(String, MoverState)>,
+}

@@ -1,0 +1,2 @@
+//! The control plane of Scribe: observes, asks the core, applies.
+fn main() {}

@@ -1,0 +1,209 @@
+//! Condition types and reasons: one closed table.
+//!
+//! A reason appears in a condition, in an Event and as the value of a metric's label, always spelled the same.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use jiff::Timestamp;
+use std::fmt::Write;
+
+/// Condition type: a sync runs, or can run.
+pub const SYNCHRONIZING: &str = "Synchronizing";
+/// Condition type (destination): there is a published replica that a claim can be made from.
+pub const PROMOTABLE: &str = "Promotable";
+
+/// Whether a reason stands for normal work or for trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// All is as it should be.
+    Normal,
+    /// Somebody may have to act.
+    Warning,
+}
+
+macro_rules! reasons {
+    ($($name:ident $severity:ident $meaning:literal, $action:literal;)+) => {
+        /// Why a condition is as it is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $(#[doc = $meaning] $name,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &[Reason] = &[$(Reason::$name,)+];
+
+            /// The reason as it stands in conditions, Events and metrics.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+
+            /// Whether somebody may have to act.
+            pub fn severity(self) -> Severity {
+                match self { $(Self::$name => Severity::$severity,)+ }
+            }
+
+            /// What it means, in a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)+ }
+            }
+
+            /// What to do about it.
+            pub fn action(self) -> &'static str {
+                match self { $(Self::$name => $action,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    SyncInProgress Normal "A sync runs.", "Nothing; status.progress shows how far it is.";
+    AwaitingPublication Normal "The data has arrived; the destination makes a snapshot of it.", "Nothing.";
+    WaitingForSchedule Normal "The next tick of the schedule has not come.", "Nothing; status.nextSyncTime shows when it comes.";
+    WaitingForManual Normal "spec.trigger.manual has not changed since the last sync.", "Set spec.trigger.manual to a new value to sync.";
+    WaitingForInterval Normal "Continuous replication waits for its interval to pass.", "Nothing.";
+    WaitingForRetry Warning "An attempt failed and the next one comes after a pause.", "Read the message; the sync goes on by itself.";
+    Listening Normal "The destination waits for its source.", "Carry the Secret named in status.methodStatus.sshKeys to the source, if it is not there yet.";
+    SourceMissing Normal "The claim to replicate does not exist.", "Make the claim, or correct spec.sourcePVC in a new ReplicationSource.";
+    Paused Normal "spec.paused is true.", "Set spec.paused to false to go on.";
+    Preparing Normal "The destination makes its keys, its claim, its Service and its mover.", "Nothing.";
+    Deleting Normal "The object is being deleted and cleans up.", "Nothing; the message says what it waits for.";
+    ReplicaAvailable Normal "There is a published replica.", "Make a claim from status.latestImage to use it.";
+    NoReplica Normal "Nothing has been published yet.", "Wait for the first sync to be published.";
+    InvalidSpec Warning "A field has a value that cannot be carried out.", "Correct the field that the message names.";
+    UnsupportedVolumeMode Warning "The claim is a block volume; only file systems are copied.", "Use a claim with volumeMode Filesystem.";
+    PrivilegedMoversNotAllowed Warning "The mover is to run as root, and the namespace does not allow that.", "Annotate the namespace with scribe.dev/privileged-movers=true, or set a runAsUser other than 0.";
+    CutFailed Warning "The point-in-time copy could not be made.", "Read the provisioner's words in the message; the sync is tried again.";
+    CutTimeout Warning "The point-in-time copy was not made within spec.rsync.cutTimeout.", "Look at the claim's events and the driver; raise spec.rsync.cutTimeout if the driver is only slow.";
+    CutVanished Warning "The point-in-time copy was deleted by somebody else.", "Find out who deletes claims named scribe-src-…; the next trigger makes a new one.";
+    QuotaExceeded Warning "A quota of the namespace forbids what the sync needs.", "Raise the quota that the message names.";
+    ObjectRefused Warning "The API server refused an object that Scribe needs.", "Read the message; an admission policy or a name that is taken is the usual cause.";
+    KeysMissing Warning "The Secret with the ssh keys does not exist, or lacks a key.", "Carry the Secret from the destination, under the name in spec.rsync.sshKeys.";
+    MoverStartTimeout Warning "The mover pod did not start in time.", "Look at the pod's events: image, quota, scheduling or the volume.";
+    MoverFailed Warning "The mover ended without saying why.", "Read status.latestMoverStatus.logs; the sync is tried again.";
+    DestinationUnreachable Warning "The destination's address did not answer.", "Check the address, the port and the network between the clusters.";
+    ConnectionLost Warning "The connection broke during the sync.", "Nothing; the sync is tried again and goes on where it was.";
+    HostKeyMismatch Warning "What answers at the address is not the destination: its host key differs.", "Check the address; if the destination was made anew, carry its Secret over again.";
+    ClientKeyRejected Warning "The destination does not accept this source's key.", "Carry the destination's Secret over again.";
+    OtherSourcePinned Warning "The destination belongs to another source claim.", "Make a new ReplicationDestination for this source.";
+    RelationshipMismatch Warning "The keys belong to another relationship than the destination's.", "Carry the destination's Secret over again.";
+    ProtocolMismatch Warning "The two sides speak protocols that are too far apart.", "Upgrade Scribe on the older side.";
+    SyncReplaced Warning "The destination has admitted a newer sync.", "Nothing; the next trigger starts a new sync.";
+    DestinationPaused Warning "The destination is paused.", "Set spec.paused of the ReplicationDestination to false.";
+    DestinationNotTriggered Warning "The destination accepts one sync per value of spec.trigger.manual, and has had it.", "Set spec.trigger.manual of the ReplicationDestination to a new value.";
+    DestinationFull Warning "The receiving claim has no room left.", "Raise spec.rsync.capacity of the ReplicationDestination, or free room at the source.";
+    NeedsPrivilege Warning "The mover may not read or keep a file.", "Set moverSecurityContext.runAsUser to the owner of the data, or run the mover as root in an annotated namespace.";
+    FidelityRefused Warning "The destination cannot keep an attribute, and spec.rsync.fidelity is Strict.", "Use a storage class that keeps it, or set spec.rsync.fidelity to BestEffort.";
+    SourceReadError Warning "A file of the cut could not be read.", "Check the source volume; nothing was published.";
+    TransferFailed Warning "rsync ended with an error.", "Read the message; the sync is tried again.";
+    CommitRefused Warning "The destination received something else than the source sent.", "Nothing; the next sync compares everything.";
+    PublicationFailed Warning "The snapshot of what was received could not be made.", "Read the snapshotter's words in the message; the data is kept and published by the next attempt.";
+    PublicationTimeout Warning "The snapshot of what was received did not become ready in time.", "Look at the VolumeSnapshot; raise spec.rsync.publishTimeout of the destination if the driver is only slow.";
+    SnapshotsUnavailable Warning "The cluster has no VolumeSnapshot API.", "Install the snapshot CRDs and the snapshot controller.";
+    ClaimInUse Warning "Another ReplicationDestination receives into this claim.", "Use another claim, or delete the other ReplicationDestination.";
+    ClaimMissing Warning "The claim named in spec.rsync.destinationPVC does not exist.", "Make the claim, or name an existing one in a new ReplicationDestination.";
+    ClaimPending Warning "The receiving claim is not bound.", "Look at the claim's events.";
+    AddressPending Warning "The Service has no address yet.", "Wait for the load balancer, or look at the Service's events.";
+    InternalError Warning "Scribe did not expect this.", "Report it with the message and the controller's log.";
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Reason {
+    type Err = UnknownReason;
+
+    fn from_str(text: &str) -> Result<Self, UnknownReason> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == text).ok_or_else(|| UnknownReason(text.to_owned()))
+    }
+}
+
+/// A reason that is not in the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownReason(pub String);
+
+impl std::fmt::Display for UnknownReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` is not a known reason", self.0)
+    }
+}
+
+impl std::error::Error for UnknownReason {}
+
+/// Sets a condition, and keeps its transition time while its status stays the same.
+pub fn set(
+    conditions: &mut Vec<Condition>,
+    type_: &str,
+    status: bool,
+    reason: Reason,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let status = if status { "True" } else { "False" };
+    let before = conditions.iter().position(|condition| condition.type_ == type_);
+    let since = match before {
+        Some(at) if conditions[at].status == status => conditions[at].last_transition_time.clone(),
+        _ => Time(now),
+    };
+    let condition = Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.as_str().to_owned(),
+        message: message.to_owned(),
+        observed_generation: generation,
+        last_transition_time: since,
+    };
+    match before {
+        Some(at) => conditions[at] = condition,
+        None => conditions.push(condition),
+    }
+}
+
+/// The table of reasons as a page of the documentation.
+pub fn documentation() -> String {
+    let mut page = String::from(
+        "<!-- Generated by `cargo xtask codegen` from crds/src/conditions.rs. Do not edit by hand. -->\n\
+         # Reasons\n\n\
+         Every condition, Event and metric of Scribe uses these reasons.\n\n\
+         | Reason | | Meaning | What to do |\n|---|---|---|---|\n",
+    );
+    for reason in Reason::ALL {
+        let kind = match reason.severity() {
+            Severity::Normal => "normal",
+            Severity::Warning => "warning",
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(page, "| `{reason}` | {kind} | {} | {} |", reason.meaning(), reason.action());
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_keeps_its_time_while_its_status_stays() {
+        let mut conditions = Vec::new();
+        let first: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let later: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
+        set(&mut conditions, SYNCHRONIZING, false, Reason::Paused, "paused", Some(1), first);
+        set(&mut conditions, SYNCHRONIZING, false, Reason::WaitingForManual, "waiting", Some(2), later);
+        assert_eq!(conditions.len(), 1);
+        assert_eq!(conditions[0].last_transition_time.0, first);
+        assert_eq!(conditions[0].reason, "WaitingForManual");
+        set(&mut conditions, SYNCHRONIZING, true, Reason::SyncInProgress, "sync", Some(2), later);
+        assert_eq!(conditions[0].last_transition_time.0, later);
+    }
+
+    #[test]
+    fn every_reason_reads_back() {
+        for reason in Reason::ALL {
+            assert_eq!(reason.as_str().parse(), Ok(*reason));
+        }
+        assert!("Sunshine".parse::<Reason>().is_err());
+    }
+}

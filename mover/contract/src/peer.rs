@@ -1,0 +1,288 @@
+//! What a source mover and a destination mover say to each other, over ssh.
+//!
+//! The destination's forced command understands four requests:
+//!
+//! | Request | Standard input | Standard output |
+//! |---|---|---|
+//! | `scribe handshake` | [`Handshake`] | [`HandshakeAnswer`] |
+//! | `scribe rsync TOKEN …` | the rsync protocol | the rsync protocol |
+//! | `scribe commit TOKEN` | [`Commit`] | [`CommitAnswer`] |
+//! | `scribe published` | [`Published`] | [`PublicationState`] |
+//!
+//! `TOKEN` is the fencing token of an accepted handshake; a request with any other is refused. JSON documents are at most
+//! [`MAX_DOCUMENT`] bytes.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The longest JSON document that either side reads.
+pub const MAX_DOCUMENT: usize = 64 * 1024;
+
+/// How changed files are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Comparison {
+    /// By content.
+    Content,
+    /// By size and modification time.
+    Metadata,
+}
+
+/// What a cut can be relied upon to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Consistency {
+    /// The application was quiesced.
+    Application,
+    /// The file system was frozen.
+    Filesystem,
+    /// What a power failure would have left behind.
+    Crash,
+    /// Files were read while they were written.
+    None,
+}
+
+/// A source wants to begin a sync, or to go on with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Handshake {
+    /// The newest protocol version that the source speaks.
+    pub protocol: u32,
+    /// The id of the sync.
+    pub sync_id: String,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The uid of the namespace kube-system of the source's cluster.
+    pub cluster_id: String,
+    /// The uid of the source claim.
+    pub claim_uid: String,
+    /// The uid of the cut.
+    pub cut_uid: String,
+    /// The time of the data.
+    pub data_time: Timestamp,
+    /// What the cut can be relied upon to be.
+    pub consistency: Consistency,
+    /// How changed files are found.
+    pub comparison: Comparison,
+    /// The relationship, from the Secret.
+    pub relationship: String,
+    /// The generation of the relationship.
+    pub generation: u64,
+    /// Namespace and name of the ReplicationSource, for people.
+    pub source_name: String,
+    /// The recovery point objective, in seconds.
+    #[serde(default)]
+    pub rpo_seconds: Option<i64>,
+    /// The schedule.
+    #[serde(default)]
+    pub schedule: Option<String>,
+    /// The time zone of the schedule.
+    #[serde(default)]
+    pub time_zone: Option<String>,
+    /// File system or block.
+    pub volume_mode: VolumeMode,
+    /// Bytes in use on the source volume.
+    pub expected_bytes: u64,
+    /// Inodes in use on the source volume.
+    pub expected_files: u64,
+    /// The source's clock, to measure the skew.
+    pub sent_at: Timestamp,
+}
+
+/// What kind of volume it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum VolumeMode {
+    /// A tree of files.
+    Filesystem,
+    /// Raw blocks.
+    Block,
+}
+
+/// The destination's answer to a handshake.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HandshakeAnswer {
+    /// The protocol version to speak from here on.
+    pub protocol: u32,
+    /// What the destination wants the source to do.
+    pub verdict: Verdict,
+    /// The newest published replica's data time and sync id: a recovery point that the source may adopt if it is of its own claim.
+    #[serde(default)]
+    pub published: Option<(Timestamp, String)>,
+    /// What the destination's file system can keep (filled in by the mover).
+    #[serde(default)]
+    pub abilities: Option<Abilities>,
+    /// Free bytes (filled in by the mover).
+    #[serde(default)]
+    pub free_bytes: Option<u64>,
+    /// Free inodes (filled in by the mover).
+    #[serde(default)]
+    pub free_files: Option<u64>,
+    /// The destination's clock (filled in by the mover).
+    #[serde(default)]
+    pub answered_at: Option<Timestamp>,
+}
+
+/// What a destination wants a source to do after a handshake.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "camelCase")]
+pub enum Verdict {
+    /// Send. The destination has recorded that its claim is dirty.
+    Send {
+        /// The fencing token of this session.
+        token: u64,
+        /// Whether the receiving claim equalled, when the session began, the newest published and still existing replica.
+        /// Only then may the commit say that nothing changed.
+        clean: bool,
+        /// How long to go on asking `published?` after the commit, in seconds.
+        publish_deadline: u64,
+    },
+    /// This sync was received already: go on with `published?`.
+    Received {
+        /// How long to go on asking, in seconds.
+        publish_deadline: u64,
+    },
+    /// Come back later: something is being published, or the controller is away. This uses no attempt.
+    Wait {
+        /// When to come back, in seconds.
+        seconds: u64,
+        /// What it waits for.
+        message: String,
+    },
+    /// No.
+    Refused {
+        /// The name of a reason in `scribe_crds::conditions`.
+        reason: String,
+        /// In words, for the status of the source.
+        message: String,
+        /// Whether another attempt of the same sync is of no use.
+        permanent: bool,
+    },
+}
+
+/// What a file system, mounted as it is and written by the user that the mover is, can keep.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Abilities {
+    /// POSIX ACLs.
+    pub acls: bool,
+    /// Extended attributes in the namespace `user`.
+    pub user_xattrs: bool,
+    /// `security.capability`.
+    pub file_capabilities: bool,
+    /// Owners and groups of any file.
+    pub owners: bool,
+    /// Device nodes.
+    pub devices: bool,
+    /// Hard links.
+    pub hard_links: bool,
+    /// Symbolic links.
+    pub symlinks: bool,
+    /// Holes in files.
+    pub holes: bool,
+    /// The finest time stamp, in nanoseconds.
+    pub time_grain: u64,
+    /// Names that differ only in case are different files.
+    pub case_sensitive: bool,
+}
+
+/// What a source says when it has sent everything.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Commit {
+    /// The sync.
+    pub sync_id: String,
+    /// The attempt.
+    pub attempt: u32,
+    /// The uid of the source claim.
+    pub claim_uid: String,
+    /// The uid of the cut.
+    pub cut_uid: String,
+    /// The time of the data.
+    pub data_time: Timestamp,
+    /// What the cut can be relied upon to be.
+    pub consistency: Consistency,
+    /// How changed files were found.
+    pub comparison: Comparison,
+    /// Whether the transfer found no difference at all.
+    pub unchanged: bool,
+    /// What was moved.
+    pub counts: Counts,
+}
+
+/// What a transfer amounted to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// The size of all files, in bytes.
+    pub bytes_total: u64,
+    /// What went over the wire, both directions, in bytes.
+    pub bytes_sent: u64,
+    /// Content that had to be sent, in bytes.
+    pub bytes_literal: u64,
+    /// All entries.
+    pub files_total: u64,
+    /// Regular files sent, wholly or in part.
+    pub files_sent: u64,
+    /// Entries deleted at the destination.
+    pub files_deleted: u64,
+}
+
+/// The destination's answer to a commit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "camelCase")]
+pub enum CommitAnswer {
+    /// Recorded, flushed and sealed.
+    Received {
+        /// The uid of the receiving claim.
+        claim_uid: String,
+        /// How long to go on asking `published?`, in seconds.
+        publish_deadline: u64,
+    },
+    /// Not recorded yet: ask again (the controller is away).
+    Wait {
+        /// When to ask again, in seconds.
+        seconds: u64,
+    },
+    /// Refused for good.
+    Refused {
+        /// The name of a reason in `scribe_crds::conditions`.
+        reason: String,
+        /// In words.
+        message: String,
+    },
+}
+
+/// A source asks what has become of a sync. This changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Published {
+    /// The sync.
+    pub sync_id: String,
+    /// The attempt that asks.
+    pub attempt: u32,
+}
+
+/// What has become of a sync.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "camelCase")]
+pub enum PublicationState {
+    /// Published.
+    Yes {
+        /// The time of the data.
+        data_time: Timestamp,
+    },
+    /// Not yet.
+    NotYet {
+        /// What it waits for.
+        message: String,
+    },
+    /// No snapshot could be made. The next attempt of this sync publishes what was received without sending it again.
+    GaveUp {
+        /// In the snapshotter's words.
+        message: String,
+    },
+    /// This destination does not know that sync (any more).
+    Unknown,
+}
