@@ -1,0 +1,54 @@
+//! The commands of the Scribe repository: `cargo xtask help`.
+
+mod cluster;
+
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The commands of the Scribe repository")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Development clusters on this machine
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let Args { command } = Args::parse();
+    tracing_subscriber::fmt()
+        .with_timer(Elapsed(Instant::now()))
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_level(false)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter())
+        .init();
+    match command {
+        Command::Cluster(command) => cluster::run(command).await,
+    }
+}
+
+/// Seconds since the command began, which is what one wants to know of a step that takes long.
+struct Elapsed(Instant);
+
+impl FormatTime for Elapsed {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{:6.1} s", self.0.elapsed().as_secs_f32())
+    }
+}
+
+/// `RUST_LOG` decides; without it, what the commands themselves say.
+fn filter() -> tracing_subscriber::EnvFilter {
+    tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,kube_client=off".into())
+}
