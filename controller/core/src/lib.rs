@@ -5,9 +5,12 @@
 //! judging it again.
 #![warn(missing_docs)]
 
+pub mod backoff;
+pub mod build;
 pub mod chance;
 pub mod decision;
 pub mod destination;
 pub mod observed;
+pub mod schedule;
 pub mod settings;
 pub mod source;

@@ -35,3 +35,11 @@ pub const EXTRAUSERS_DIR: &str = "/var/lib/extrausers";
 pub const SSH_PORT: u16 = 8022;
 /// The port of the control API, on both ends.
 pub const CONTROL_PORT: u16 = 8023;
+
+/// What a source mover may do as root, and no more: read every file. Its volume is mounted read-only, so it cannot write with it.
+/// (`DAC_READ_SEARCH` would say just that, but the Pod Security level `baseline` does not allow it.)
+pub const PRIVILEGED_SOURCE_CAPABILITIES: &[&str] = &["DAC_OVERRIDE"];
+/// What a destination mover may do as root: keep owners, modes, set-id bits, devices and `security.capability` of any file, and
+/// run sshd with its own privilege separation. All of it is within the Pod Security level `baseline`.
+pub const PRIVILEGED_DESTINATION_CAPABILITIES: &[&str] =
+    &["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETUID", "SETGID", "SYS_CHROOT", "MKNOD", "SETFCAP"];

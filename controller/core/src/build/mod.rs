@@ -1,0 +1,4 @@
+//! Builds child objects, whole: nothing about them is left to be judged by whoever writes them.
+
+pub mod meta;
+pub mod pod;
