@@ -11,6 +11,7 @@ pub mod chance;
 pub mod decision;
 pub mod destination;
 pub mod observed;
+pub mod quantity;
 pub mod schedule;
 pub mod settings;
 pub mod source;
