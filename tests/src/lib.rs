@@ -4,5 +4,10 @@
 
 pub mod cluster;
 pub mod command;
+pub mod dump;
+pub mod fixture;
 pub mod images;
+pub mod site;
+pub mod tree;
 pub mod wait;
+pub mod world;

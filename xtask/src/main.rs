@@ -1,6 +1,11 @@
 //! The commands of the Scribe repository: `cargo xtask help`.
 
 mod cluster;
+mod codegen;
+mod image;
+mod lint;
+mod process;
+mod test;
 
 use std::io::IsTerminal;
 use std::time::Instant;
@@ -21,6 +26,14 @@ enum Command {
     /// Development clusters on this machine
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Build container images, and load them into clusters
+    Image(image::Command),
+    /// Write the files that are generated from the API types
+    Codegen,
+    /// Check formatting, clippy's advice, and licences
+    Lint,
+    /// Run the tests: every tier, or those named
+    Test(test::Options),
 }
 
 #[tokio::main]
@@ -36,6 +49,10 @@ async fn main() -> anyhow::Result<()> {
         .init();
     match command {
         Command::Cluster(command) => cluster::run(command).await,
+        Command::Image(command) => image::run(&command),
+        Command::Codegen => codegen::run(),
+        Command::Lint => lint::lint(),
+        Command::Test(options) => test::test(&options).await,
     }
 }
 

@@ -152,6 +152,13 @@ impl Cluster {
         self.layout.csi_state()
     }
 
+    /// Where the node has a volume mounted for a pod.
+    #[must_use]
+    pub fn volume_path(&self, pod_uid: &str, volume: &str) -> PathBuf {
+        let volumes = self.layout.kubelet_root().join("pods").join(pod_uid).join("volumes/kubernetes.io~csi");
+        volumes.join(volume).join("mount")
+    }
+
     /// A client with the administrator's rights.
     ///
     /// # Errors

@@ -1,0 +1,8 @@
+//! What users do, on two real clusters: kubelets, volumes, ssh, rsync, snapshots, and Scribe as it is shipped.
+//!
+//! The clusters are there when these tests run (`cargo xtask test e2e` sees to that); each test has namespaces of its own in them.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod fidelity;
+mod replicate;
+mod specs;

@@ -1,0 +1,25 @@
+//! Running cargo and other programs in the foreground, from the root of the repository.
+
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use scribe_tests::cluster::repository;
+
+/// Runs a program, its output on the terminal, and fails if it does.
+pub fn run(command: &mut Command) -> anyhow::Result<()> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    tracing::info!("$ {line}");
+    let status = command.current_dir(repository()).status().with_context(|| format!("start `{line}`"))?;
+    if !status.success() {
+        bail!("`{line}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// Cargo, the one that runs this.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments);
+    command
+}
