@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 
 use crate::call::{Driver, Effect, internal};
 use crate::faults::Subject;
-use crate::pool::Shelf;
+use crate::pool::{Shelf, id_for};
 use crate::proto::csi;
 use crate::proto::csi::controller_server::Controller;
 use crate::proto::csi::controller_service_capability::{Rpc, Type, rpc};
@@ -51,8 +51,11 @@ impl Controller for ControllerService {
         let request = request.into_inner();
         let source_id =
             parse_source(request.volume_content_source.as_ref())?.map(|source| source.id().to_owned());
-        let subject =
-            Subject { name: request.name.clone(), id: String::new(), source: source_id.unwrap_or_default() };
+        let subject = Subject {
+            name: request.name.clone(),
+            id: id_for(&request.name),
+            source: source_id.unwrap_or_default(),
+        };
         self.0
             .call("CreateVolume", Effect::Writes, subject, move |driver| {
                 let new = NewVolume {
@@ -161,7 +164,7 @@ impl Controller for ControllerService {
         let request = request.into_inner();
         let subject = Subject {
             name: request.name.clone(),
-            id: String::new(),
+            id: id_for(&request.name),
             source: request.source_volume_id.clone(),
         };
         self.0

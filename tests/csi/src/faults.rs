@@ -80,11 +80,16 @@ pub struct Faults {
     counting: Mutex<()>,
 }
 
+/// Which writing of the rules it is: inode, seconds, nanoseconds. Also the same text written again is another one.
+type Version = (u64, i64, i64);
+
+/// The rules by method, in the order of the file.
+type Rules = BTreeMap<String, Vec<Rule>>;
+
 /// How often each rule was used. On disk, so that a restarted driver goes on counting.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Used {
-    /// Which writing of the rules this counts: inode, seconds, nanoseconds.
-    version: (u64, i64, i64),
+    version: Version,
     rules: BTreeMap<String, u64>,
 }
 
@@ -138,7 +143,7 @@ impl Faults {
             .any(|rule| rule.never_ready && rule.fits(snapshot)))
     }
 
-    fn read(&self) -> anyhow::Result<Option<((u64, i64, i64), BTreeMap<String, Vec<Rule>>)>> {
+    fn read(&self) -> anyhow::Result<Option<(Version, Rules)>> {
         let path = &self.rules;
         let read = fs::metadata(path)
             .map(|meta| (meta.ino(), meta.mtime(), meta.mtime_nsec()))
@@ -154,7 +159,7 @@ impl Faults {
     }
 
     /// What was counted for this writing of the rules; nothing for a new one.
-    fn used(&self, version: (u64, i64, i64)) -> anyhow::Result<Used> {
+    fn used(&self, version: Version) -> anyhow::Result<Used> {
         let fresh = Used { version, rules: BTreeMap::new() };
         match fs::read(&self.used) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes)
@@ -178,9 +183,9 @@ impl Rule {
     }
 }
 
-fn parse(bytes: &[u8]) -> anyhow::Result<BTreeMap<String, Vec<Rule>>> {
+fn parse(bytes: &[u8]) -> anyhow::Result<Rules> {
     let by_method: BTreeMap<String, Value> = serde_json::from_slice(bytes)?;
-    let mut all = BTreeMap::new();
+    let mut all = Rules::new();
     for (method, value) in by_method {
         if !METHODS.contains(&method.as_str()) {
             bail!("there is no call {method:?} to make faults in; there are {}", METHODS.join(", "));

@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::loops::run;
+use crate::loops::{SECTOR, run};
 
 /// XFS refuses to be made smaller (xfsprogs 5.19 and later).
 const XFS_MINIMUM: u64 = 300 << 20;
+
+/// Below 8 MiB mkfs leaves the journal out, and a copy of a volume in use would not be whole.
+const EXT4_MINIMUM: u64 = 16 << 20;
 
 /// What is inside an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +49,7 @@ impl Content {
     pub const fn minimum(self) -> u64 {
         match self {
             Self::Block => 1 << 20,
-            Self::Ext4 => 4 << 20,
+            Self::Ext4 => EXT4_MINIMUM,
             Self::Xfs => XFS_MINIMUM,
         }
     }
@@ -62,12 +65,14 @@ pub fn make(content: Content, image: &Path) -> anyhow::Result<()> {
         Content::Ext4 => {
             let mut command = Command::new("mkfs.ext4");
             // The holes read as zeros already; saying so saves writing the inode tables, now and in the background later.
-            command.args(["-q", "-F", "-E", "nodiscard,lazy_itable_init=1,assume_storage_prezeroed=1"]);
+            command.args(["-E", "nodiscard,lazy_itable_init=1,assume_storage_prezeroed=1"]);
+            // Small file systems would get smaller blocks, which the loop devices of images do not take.
+            command.args(["-q", "-F", "-b", SECTOR]);
             command
         }
         Content::Xfs => {
             let mut command = Command::new("mkfs.xfs");
-            command.args(["-q", "-f", "-K"]);
+            command.args(["-q", "-f", "-K", "-s", &format!("size={SECTOR}")]);
             command
         }
     };
@@ -96,11 +101,26 @@ pub fn mount(content: Content, device: &Path, target: &Path, flags: &[String]) -
         .map(drop)
 }
 
+/// Grows an ext4 that is mounted nowhere to the size of its device. Its journal is replayed first. (XFS grows only mounted.)
+///
+/// # Errors
+/// When the file system is damaged or the program that grows it fails.
+pub fn grow_unmounted(device: &Path) -> anyhow::Result<()> {
+    let checked = Command::new("e2fsck").args(["-f", "-p"]).arg(device).output().context("start e2fsck")?;
+    // 1: faults were found and repaired, to which belongs what a power cut leaves behind.
+    if !matches!(checked.status.code(), Some(0 | 1)) {
+        bail!("e2fsck {}: {}", device.display(), String::from_utf8_lossy(&checked.stdout).trim());
+    }
+    run(Command::new("resize2fs").arg(device))
+        .with_context(|| format!("grow ext4 on {}", device.display()))
+        .map(drop)
+}
+
 /// Grows the mounted file system to the size of its device. Does nothing to one that fills it.
 ///
 /// # Errors
-/// When the program that grows it fails.
-pub fn grow(content: Content, device: &Path, mounted: &Path) -> anyhow::Result<()> {
+/// When the program that grows it fails, or, for ext4, when the kernel will not let us; [`can_grow_mounted`] tells.
+pub fn grow_mounted(content: Content, device: &Path, mounted: &Path) -> anyhow::Result<()> {
     let mut command = match content {
         Content::Block => return Ok(()),
         Content::Ext4 => {
@@ -115,4 +135,16 @@ pub fn grow(content: Content, device: &Path, mounted: &Path) -> anyhow::Result<(
         }
     };
     run(&mut command).with_context(|| format!("grow {} on {}", content.name(), device.display())).map(drop)
+}
+
+/// Whether the kernel lets this process grow a mounted file system: for ext4 it asks for CAP_SYS_RESOURCE, which root lacks in some
+/// sandboxes.
+///
+/// # Errors
+/// When the kernel does not say which capabilities there are.
+pub fn can_grow_mounted(content: Content) -> anyhow::Result<bool> {
+    use rustix::thread::{CapabilitySet, capabilities};
+
+    let ours = capabilities(None).context("ask for the capabilities of this process")?;
+    Ok(content != Content::Ext4 || ours.effective.contains(CapabilitySet::SYS_RESOURCE))
 }

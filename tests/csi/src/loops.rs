@@ -8,6 +8,10 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
+/// The sector size of images' devices in bytes. A file that shares blocks with another takes direct writes of whole blocks only;
+/// with smaller sectors at first, a volume would change its sector size with its first snapshot.
+pub const SECTOR: &str = "4096";
+
 /// Whether writes to the device are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -98,7 +102,7 @@ pub fn attach(file: &Path, access: Access, caching: Caching) -> anyhow::Result<P
         command.arg("--read-only");
     }
     if caching == Caching::Direct {
-        command.arg("--direct-io=on");
+        command.args(["--direct-io=on", "--sector-size", SECTOR]);
     }
     Ok(PathBuf::from(run(command.arg(file))?.trim()))
 }

@@ -17,6 +17,8 @@ mod pool;
 mod proto;
 mod registration;
 mod request;
+#[cfg(test)]
+mod root_tests;
 mod serve;
 mod snapshot;
 mod stage;

@@ -14,6 +14,12 @@ pub mod csi {
 
 /// How a plugin announces itself to the kubelet.
 pub mod registration {
-    #![allow(clippy::all, clippy::allow_attributes_without_reason, dead_code, reason = "generated")]
+    #![allow(
+        clippy::all,
+        clippy::too_many_lines,
+        clippy::allow_attributes_without_reason,
+        dead_code,
+        reason = "generated"
+    )]
     tonic::include_proto!("pluginregistration");
 }

@@ -22,8 +22,8 @@ pub struct Snapshot {
     pub size: u64,
     /// What the volume held.
     pub content: Content,
-    /// Whether the volume's file system had been made.
-    pub formatted: bool,
+    /// The size of the file system in the volume, in bytes; 0 where it had none.
+    pub filesystem_size: u64,
     /// The time of the cut, or a little earlier: never later.
     pub cut_at: Timestamp,
 }
@@ -54,7 +54,7 @@ impl Driver {
             source_volume: source_volume.to_owned(),
             size: volume.capacity,
             content: volume.content,
-            formatted: volume.formatted,
+            filesystem_size: volume.filesystem_size,
             cut_at,
         };
         self.pool.write(Shelf::Snapshots, &snapshot.id, &snapshot).map_err(internal)?;

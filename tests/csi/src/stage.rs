@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tonic::Status;
 
 use crate::call::{Driver, internal};
@@ -71,7 +71,7 @@ impl Driver {
         };
         // Read-write for readers too: a copy of a volume in use has a journal to replay.
         let device = loops::attach(&image, Access::ReadWrite, Caching::Direct).map_err(internal)?;
-        mount_staged(volume.content, &device, staging, flags).map_err(internal)
+        self.mount_staged(&mut volume, &device, staging, flags).map_err(internal)
     }
 
     /// Unmounts the volume from `staging`, and detaches it when nothing else uses it.
@@ -107,16 +107,16 @@ impl Driver {
         suits(&volume, capability)?;
         let not_staged = || Status::failed_precondition(format!("volume {id} is not staged"));
         let device = self.device(id).map_err(internal)?.ok_or_else(not_staged)?;
-        let staging = mounts::resolve(staging).map_err(internal)?.ok_or_else(not_staged)?;
         let uses = uses(&device).map_err(internal)?;
+        // Staging a block volume attaches it, and leaves nothing at the staging path.
+        let staging = mounts::resolve(staging).map_err(internal)?;
+        let mounted = staging.filter(|staging| uses.iter().any(|mount| mount.target == *staging));
         let source = match capability.kind {
             Kind::Block => device.clone(),
-            Kind::Mount { .. } if uses.iter().any(|mount| mount.target == staging) => staging.clone(),
-            Kind::Mount { .. } => return Err(not_staged()),
+            Kind::Mount { .. } => mounted.clone().ok_or_else(not_staged)?,
         };
         let shown = mounts::resolve(target).map_err(internal)?;
-        let other =
-            uses.iter().find(|mount| mount.target != staging && Some(&mount.target) != shown.as_ref());
+        let other = uses.iter().find(|mount| ![&mounted, &shown].contains(&&Some(mount.target.clone())));
         if let Some(other) = other.filter(|_| capability.single_writer) {
             let message = format!("another pod has volume {id} to itself, at {}", other.target.display());
             return Err(Status::failed_precondition(message));
@@ -144,10 +144,17 @@ impl Driver {
     /// `NOT_FOUND` if there is no such volume, or it is not at `path`.
     pub fn grow_on_node(&self, id: &str, path: &Path) -> Result<u64, Status> {
         let _held = self.locks.hold(&[id]);
-        let volume = self.volume(id)?;
+        let mut volume = self.volume(id)?;
         let (device, mounted) = self.mounted_at(id, path)?;
         loops::refresh_size(&device).map_err(internal)?;
-        filesystem::grow(volume.content, &device, &mounted).map_err(internal)?;
+        if volume.is_to_grow() {
+            if !filesystem::can_grow_mounted(volume.content).map_err(internal)? {
+                let message = "ext4 grows while mounted only with CAP_SYS_RESOURCE; it grows when the volume is staged next";
+                return Err(Status::failed_precondition(message));
+            }
+            filesystem::grow_mounted(volume.content, &device, &mounted).map_err(internal)?;
+            self.grown(&mut volume).map_err(internal)?;
+        }
         Ok(volume.capacity)
     }
 
@@ -176,12 +183,46 @@ impl Driver {
     /// Makes the file system of a new volume. The record says so only afterwards: when killed in between, it is made again, in
     /// an image that is emptied first.
     fn format(&self, volume: &mut Volume) -> anyhow::Result<()> {
-        if volume.formatted || volume.content == Content::Block {
+        if volume.filesystem_size > 0 || volume.content == Content::Block {
             return Ok(());
         }
         self.pool.make_image(Shelf::Volumes, &volume.id, None, volume.capacity)?;
         filesystem::make(volume.content, &self.pool.image(Shelf::Volumes, &volume.id))?;
-        volume.formatted = true;
+        self.grown(volume)
+    }
+
+    /// Mounts the volume at `staging`, and grows its file system before or after, whichever it can.
+    fn mount_staged(
+        &self,
+        volume: &mut Volume,
+        device: &Path,
+        staging: &Path,
+        flags: &[String],
+    ) -> anyhow::Result<()> {
+        fs::create_dir_all(staging).with_context(|| format!("make {}", staging.display()))?;
+        let staging = fs::canonicalize(staging).with_context(|| format!("resolve {}", staging.display()))?;
+        match mounts::at(&staging)? {
+            Some(mount) if mount.source == device => {}
+            Some(mount) => bail!("{} is mounted at {}", mount.source.display(), staging.display()),
+            None => {
+                if volume.is_to_grow() && volume.content == Content::Ext4 && uses(device)?.is_empty() {
+                    filesystem::grow_unmounted(device)?;
+                    self.grown(volume)?;
+                }
+                filesystem::mount(volume.content, device, &staging, flags)?;
+            }
+        }
+        // Also where it was mounted already: the call that mounted it may have been killed before it came to this.
+        if volume.is_to_grow() && filesystem::can_grow_mounted(volume.content)? {
+            loops::refresh_size(device)?;
+            filesystem::grow_mounted(volume.content, device, &staging)?;
+            self.grown(volume)?;
+        }
+        Ok(())
+    }
+
+    fn grown(&self, volume: &mut Volume) -> anyhow::Result<()> {
+        volume.filesystem_size = volume.capacity;
         self.pool.write(Shelf::Volumes, &volume.id, volume)
     }
 
@@ -214,18 +255,6 @@ fn suits(volume: &Volume, capability: &Capability) -> Result<(), Status> {
 /// Every mount of the device's file system, or of the device itself.
 fn uses(device: &Path) -> anyhow::Result<Vec<Mount>> {
     Ok(mounts::table()?.into_iter().filter(|mount| mount.source == device).collect())
-}
-
-fn mount_staged(content: Content, device: &Path, staging: &Path, flags: &[String]) -> anyhow::Result<()> {
-    fs::create_dir_all(staging).with_context(|| format!("make {}", staging.display()))?;
-    let staging = fs::canonicalize(staging).with_context(|| format!("resolve {}", staging.display()))?;
-    match mounts::at(&staging)? {
-        Some(mount) if mount.source == device => {}
-        Some(mount) => anyhow::bail!("{} is mounted at {}", mount.source.display(), staging.display()),
-        None => filesystem::mount(content, device, &staging, flags)?,
-    }
-    // Also where it was mounted already: the call that mounted it may have been killed before it came to this.
-    filesystem::grow(content, device, &staging)
 }
 
 /// Makes what the volume is bound onto, where it is missing, and spells its path as the mount table does.

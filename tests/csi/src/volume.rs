@@ -44,10 +44,17 @@ pub struct Volume {
     pub capacity: u64,
     /// What is, or will be, in the image.
     pub content: Content,
-    /// Whether the file system has been made. Stays false for raw block volumes.
-    pub formatted: bool,
+    /// The size to which the file system was made or grown, in bytes. 0 before it is made, and for raw block volumes.
+    pub filesystem_size: u64,
     /// Where the first content came from.
     pub source: Option<Source>,
+}
+
+impl Volume {
+    /// Whether it has a file system that is smaller than its image.
+    pub const fn is_to_grow(&self) -> bool {
+        self.filesystem_size > 0 && self.filesystem_size < self.capacity
+    }
 }
 
 /// What is asked of a new volume.
@@ -68,7 +75,7 @@ struct Origin {
     image: PathBuf,
     size: u64,
     content: Content,
-    formatted: bool,
+    filesystem_size: u64,
 }
 
 impl Driver {
@@ -102,9 +109,15 @@ impl Driver {
         }
         let image = origin.as_ref().map(|origin| origin.image.as_path());
         self.pool.make_image(Shelf::Volumes, &id, image, capacity).map_err(internal)?;
-        let formatted = origin.is_some_and(|origin| origin.formatted);
-        let volume =
-            Volume { id, name: new.name.clone(), capacity, content, formatted, source: new.source.clone() };
+        let filesystem_size = origin.map_or(0, |origin| origin.filesystem_size);
+        let volume = Volume {
+            id,
+            name: new.name.clone(),
+            capacity,
+            content,
+            filesystem_size,
+            source: new.source.clone(),
+        };
         self.pool.write(Shelf::Volumes, &volume.id, &volume).map_err(internal)?;
         Ok(volume)
     }
@@ -172,14 +185,14 @@ impl Driver {
             Source::Volume(id) => {
                 let volume = self.volume(id)?;
                 let image = self.pool.image(Shelf::Volumes, id);
-                let Volume { capacity: size, content, formatted, .. } = volume;
-                Ok(Origin { image, size, content, formatted })
+                let Volume { capacity: size, content, filesystem_size, .. } = volume;
+                Ok(Origin { image, size, content, filesystem_size })
             }
             Source::Snapshot(id) => {
                 let snapshot = self.snapshot(id)?;
                 let image = self.pool.image(Shelf::Snapshots, id);
-                let Snapshot { size, content, formatted, .. } = snapshot;
-                Ok(Origin { image, size, content, formatted })
+                let Snapshot { size, content, filesystem_size, .. } = snapshot;
+                Ok(Origin { image, size, content, filesystem_size })
             }
         }
     }
