@@ -66,6 +66,7 @@ reasons! {
     SourceMissing Normal "The claim to replicate does not exist.", "Make the claim, or correct spec.sourcePVC in a new ReplicationSource.";
     Paused Normal "spec.paused is true.", "Set spec.paused to false to go on.";
     Preparing Normal "The destination makes its keys, its claim, its Service and its mover.", "Nothing.";
+    CleaningUp Normal "A sync is due, and waits until what the last one made is deleted.", "Nothing; if it lasts, look at the events of what the message names.";
     Deleting Normal "The object is being deleted and cleans up.", "Nothing; the message says what it waits for.";
     ReplicaAvailable Normal "There is a published replica.", "Make a claim from status.latestImage to use it.";
     NoReplica Normal "Nothing has been published yet.", "Wait for the first sync to be published.";
@@ -99,9 +100,10 @@ reasons! {
     PublicationFailed Warning "The snapshot of what was received could not be made.", "Read the snapshotter's words in the message; the data is kept and published by the next attempt.";
     PublicationTimeout Warning "The snapshot of what was received did not become ready in time.", "Look at the VolumeSnapshot; raise spec.rsync.publishTimeout of the destination if the driver is only slow.";
     SnapshotsUnavailable Warning "The cluster has no VolumeSnapshot API.", "Install the snapshot CRDs and the snapshot controller.";
+    ForeignSnapshot Warning "Somebody else's snapshot of the receiving claim is not cut yet, and a sync begins to write.", "Take snapshots of claims made from the published replicas, not of the receiving claim.";
     ClaimInUse Warning "Another ReplicationDestination receives into this claim.", "Use another claim, or delete the other ReplicationDestination.";
     ClaimMissing Warning "The claim named in spec.rsync.destinationPVC does not exist.", "Make the claim, or name an existing one in a new ReplicationDestination.";
-    ClaimPending Warning "The receiving claim is not bound.", "Look at the claim's events.";
+    ClaimPending Warning "The claim to read from or to receive into is not bound.", "Look at the claim's events.";
     AddressPending Warning "The Service has no address yet.", "Wait for the load balancer, or look at the Service's events.";
     InternalError Warning "Scribe did not expect this.", "Report it with the message and the controller's log.";
 }

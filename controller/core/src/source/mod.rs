@@ -1,14 +1,188 @@
 //! What to do with a ReplicationSource.
+//!
+//! A sync is the record `status.currentSync` and two objects, the cut and the mover pod of the current attempt. What to do next follows
+//! from which of the three are there:
+//!
+//! | Record | Cut | Pod | Next |
+//! |---|---|---|---|
+//! | none | | | [`rest`]: wait for a trigger, then write the record and make the cut |
+//! | there | none, and none recorded | | make the cut |
+//! | there | there | none | record the cut's uid, make the pod of this attempt |
+//! | there | there | runs | wait; a cut or a pod that takes too long is a failed attempt |
+//! | there | | ended | [`sync`]: success, another attempt after `retryAt`, or the end |
+//!
+//! While `retryAt` is set, what the current attempt's pod had to say has been recorded, and the pod is a leftover. Whatever bears our
+//! label and is none of the three is deleted.
 
+mod attempt;
+mod cut;
+mod deletion;
+mod outcome;
+mod report;
+mod rest;
+mod sync;
+mod trigger;
+mod validate;
+
+use crate::build::meta::Owner;
 use crate::chance::Chance;
-use crate::decision::Decision;
+use crate::decision::{Action, ChildKind, ChildRef, Decision, Note};
 use crate::observed::SourceObserved;
 use crate::settings::Settings;
 use jiff::Timestamp;
-use scribe_crds::v1alpha1::SourceStatus;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use scribe_crds::conditions::Reason;
+use scribe_crds::names;
+use scribe_crds::v1alpha1::{CurrentSync, SourceStatus};
+use validate::Plan;
+
+/// A clock that is this far ahead of a time that was recorded before is only a little off; beyond it, one of the two was wrong, and the
+/// record no longer holds anything up. In seconds.
+const CLOCK_TOLERANCE: i64 = 300;
 
 /// Decides what to do next with a ReplicationSource.
-pub fn decide(seen: &SourceObserved, settings: &Settings, now: Timestamp, chance: &mut dyn Chance) -> Decision<SourceStatus> {
-    let _ = (seen, settings, now, chance);
-    Decision::default()
+///
+/// *Guarantees*: the same observation with the status that was decided gives the same status and no action that was not due already.
+/// Nothing is made before the record of it stands in the status. An external source is left alone.
+pub fn decide(
+    seen: &SourceObserved,
+    settings: &Settings,
+    now: Timestamp,
+    chance: &mut dyn Chance,
+) -> Decision<SourceStatus> {
+    let Some(rsync) = &seen.source.spec.rsync else {
+        return Decision::default();
+    };
+    let mut pass = Pass::new(seen, settings, now, chance);
+    if seen.source.metadata.deletion_timestamp.is_some() {
+        return deletion::decide(pass);
+    }
+    let plan = Plan::of(seen, rsync, settings);
+    pass.status.effective = plan.valid.as_ref().map(|valid| report::effective(valid, seen.claim.as_ref()));
+    if pass.status.current_sync.is_some() {
+        sync::go_on(&mut pass, &plan);
+    }
+    if pass.status.current_sync.is_none() {
+        rest::decide(&mut pass, &plan);
+    }
+    pass.finish(&plan)
+}
+
+/// One decision in the making.
+struct Pass<'a> {
+    seen: &'a SourceObserved,
+    settings: &'a Settings,
+    /// In whole seconds: Kubernetes keeps no more, and what is stored has to equal what is read.
+    now: Timestamp,
+    chance: &'a mut dyn Chance,
+    owner: Owner,
+    status: SourceStatus,
+    out: Decision<SourceStatus>,
+}
+
+impl<'a> Pass<'a> {
+    fn new(
+        seen: &'a SourceObserved,
+        settings: &'a Settings,
+        now: Timestamp,
+        chance: &'a mut dyn Chance,
+    ) -> Self {
+        Self {
+            seen,
+            settings,
+            now: Timestamp::from_second(now.as_second()).unwrap_or(now),
+            chance,
+            owner: Owner::source(&seen.source),
+            status: seen.source.status.clone().unwrap_or_default(),
+            out: Decision::default(),
+        }
+    }
+
+    fn then(&mut self, action: Action) {
+        self.out.then.push(action);
+    }
+
+    fn note(&mut self, reason: Reason, message: impl Into<String>) {
+        self.out.events.push(Note { reason, message: message.into() });
+    }
+
+    /// Looks again at this time, or earlier.
+    fn wake_at(&mut self, at: Timestamp) {
+        if at > self.now {
+            self.out.wake = Some(self.out.wake.map_or(at, |before| before.min(at)));
+        }
+    }
+
+    fn cut_name(&self, sync: &CurrentSync) -> String {
+        names::source_cut(&self.owner.name, &sync.id)
+    }
+
+    fn pod_name(&self, sync: &CurrentSync) -> String {
+        names::source_pod(&self.owner.name, &sync.id, sync.attempt)
+    }
+
+    fn find_pod(&self, name: &str) -> Option<&'a Pod> {
+        self.seen.pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(name))
+    }
+
+    fn find_cut(&self, name: &str) -> Option<&'a PersistentVolumeClaim> {
+        self.seen.cuts.iter().find(|cut| cut.metadata.name.as_deref() == Some(name))
+    }
+
+    /// The pod that works on the current attempt.
+    fn live_pod(&self, sync: &CurrentSync) -> Option<&'a Pod> {
+        if sync.retry_at.is_some() { None } else { self.find_pod(&self.pod_name(sync)) }
+    }
+
+    /// Pods and cuts that bear our label and belong to nothing that still runs.
+    fn leftovers(&self) -> Vec<(ChildKind, &'a ObjectMeta)> {
+        let sync = self.status.current_sync.as_ref();
+        let pod = sync.filter(|sync| sync.retry_at.is_none()).map(|sync| self.pod_name(sync));
+        let cut = sync.map(|sync| self.cut_name(sync));
+        let pods = self.seen.pods.iter().map(|pod| &pod.metadata).filter(|meta| meta.name != pod);
+        let cuts = self.seen.cuts.iter().map(|cut| &cut.metadata).filter(|meta| meta.name != cut);
+        pods.map(|meta| (ChildKind::Pod, meta)).chain(cuts.map(|meta| (ChildKind::Claim, meta))).collect()
+    }
+
+    /// Completes the decision.
+    fn finish(mut self, plan: &Plan) -> Decision<SourceStatus> {
+        // Deletions come first: a creation that is refused ends the pass, and may well need the room.
+        let deletions: Vec<Action> =
+            self.leftovers().into_iter().filter_map(|(kind, meta)| delete(kind, meta)).collect();
+        self.out.then.splice(0..0, deletions);
+        if self.status.current_sync.is_some() {
+            let next = plan.valid.as_ref().and_then(|valid| valid.trigger.schedule.as_ref());
+            self.status.next_sync_time = next
+                .filter(|_| plan.hold.is_none())
+                .and_then(|schedule| schedule.next_after(self.now))
+                .map(Time);
+            if !has_finalizer(&self.seen.source.metadata) {
+                self.out.first.push(Action::AddFinalizer);
+            }
+        } else {
+            self.status.progress = None;
+        }
+        self.status.observed_generation = self.seen.source.metadata.generation;
+        self.out.status = Some(self.status);
+        self.out
+    }
+}
+
+fn has_finalizer(meta: &ObjectMeta) -> bool {
+    meta.finalizers.iter().flatten().any(|finalizer| finalizer == names::FINALIZER)
+}
+
+/// Deletes an object, unless that is under way already.
+fn delete(kind: ChildKind, meta: &ObjectMeta) -> Option<Action> {
+    if meta.deletion_timestamp.is_some() {
+        return None;
+    }
+    let name = meta.name.clone().unwrap_or_default();
+    Some(Action::Delete(ChildRef { kind, name, uid: meta.uid.clone() }))
+}
+
+/// A moment some seconds after another, as far as there is one.
+fn after(moment: Timestamp, seconds: i64) -> Timestamp {
+    moment.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }

@@ -1,0 +1,147 @@
+//! The mover pod of one attempt: what it is made from, and why it does not start.
+
+use super::validate::ValidSource;
+use super::{Pass, after, cut};
+use crate::build::pod::{CONTAINER, PodPlan, TOKEN_KEY, mover_pod};
+use crate::decision::{Action, Child, SecretChild};
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod, Secret};
+use scribe_crds::conditions::Reason;
+use scribe_crds::names;
+use scribe_crds::v1alpha1::{Consistency, CurrentSync};
+use scribe_mover_contract::PROTOCOL;
+use scribe_mover_contract::job::{Job, SourceJob};
+use scribe_mover_contract::peer;
+use std::collections::BTreeMap;
+
+/// The generation of every relationship, until promotion counts them.
+const GENERATION: u64 = 1;
+
+/// Makes the mover pod of the current attempt, and before it the Secret with its token.
+pub fn make(
+    pass: &Pass<'_>,
+    valid: &ValidSource,
+    sync: &CurrentSync,
+    claim: &PersistentVolumeClaim,
+) -> [Action; 2] {
+    let control = names::source_base(&pass.owner.name);
+    let token = ByteString(pass.seen.around.control_token.0.clone().into_bytes());
+    let secret = Secret {
+        metadata: pass.owner.child(control.clone(), None),
+        data: Some(BTreeMap::from([(TOKEN_KEY.to_owned(), token)])),
+        type_: Some("Opaque".to_owned()),
+        ..Secret::default()
+    };
+    let pod = mover_pod(&PodPlan {
+        owner: &pass.owner,
+        name: &pass.pod_name(sync),
+        sync: Some(&sync.id),
+        job: &Job::Source(Box::new(job(pass, valid, sync, claim))),
+        claim: &pass.cut_name(sync),
+        keys: &valid.ssh_keys,
+        control: &control,
+        mover: &valid.mover,
+        settings: pass.settings,
+    });
+    [Action::Apply(Child::Secret(SecretChild(Box::new(secret)))), Action::Create(Child::Pod(Box::new(pod)))]
+}
+
+fn job(pass: &Pass<'_>, valid: &ValidSource, sync: &CurrentSync, claim: &PersistentVolumeClaim) -> SourceJob {
+    let schedule = valid.trigger.schedule.as_ref();
+    SourceJob {
+        protocol: PROTOCOL,
+        sync_id: sync.id.clone(),
+        attempt: sync.attempt,
+        cluster_id: pass.seen.around.cluster_id.clone(),
+        claim_uid: cut::source_uid(claim).unwrap_or_default().to_owned(),
+        cut_uid: sync.cut.clone().unwrap_or_default(),
+        data_time: sync.cut_time.as_ref().map_or(sync.started_at.0, |time| time.0),
+        consistency: match sync.consistency.unwrap_or(Consistency::Crash) {
+            Consistency::Application => peer::Consistency::Application,
+            Consistency::Filesystem => peer::Consistency::Filesystem,
+            Consistency::Crash => peer::Consistency::Crash,
+            Consistency::None => peer::Consistency::None,
+        },
+        comparison: valid.comparison,
+        strict_fidelity: valid.strict,
+        generation: GENERATION,
+        source_name: format!("{}/{}", pass.owner.namespace, pass.owner.name),
+        rpo_seconds: valid.rpo,
+        schedule: schedule.map(|schedule| schedule.expression().to_owned()),
+        time_zone: schedule.map(|schedule| schedule.zone_name().to_owned()),
+        address: valid.address.clone(),
+        port: valid.port,
+        bandwidth_limit: valid.bandwidth_limit,
+        excludes: valid.excludes.clone(),
+        timeouts: pass.settings.mover_timeouts.clone(),
+    }
+}
+
+/// Whether the mover's process runs.
+pub fn is_running(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    // Unknown: its node does not answer; the process may well run.
+    matches!(phase, Some("Running" | "Unknown"))
+}
+
+/// By when a pod has to have started, `cut` being the claim that it mounts.
+pub fn start_deadline(
+    pass: &Pass<'_>,
+    valid_cut_timeout: i64,
+    pod: &Pod,
+    claim: &PersistentVolumeClaim,
+) -> Timestamp {
+    let limit = pass.settings.mover_start_timeout;
+    let made = pod.metadata.creation_timestamp.as_ref().map_or(pass.now, |time| time.0);
+    let status = pod.status.as_ref();
+    let scheduled = status.and_then(|status| {
+        let condition =
+            status.conditions.as_ref()?.iter().find(|condition| condition.type_ == "PodScheduled")?;
+        (condition.status == "True").then(|| condition.last_transition_time.as_ref().map(|time| time.0))?
+    });
+    match scheduled {
+        Some(scheduled) => after(scheduled.max(made), limit),
+        // The first pod is made together with the cut, and may not be scheduled before that is bound: a slow driver uses up the time
+        // for the cut, not that for the pod.
+        None => {
+            let cut = cut::created(claim).map_or(made, |cut| after(cut, valid_cut_timeout));
+            after(made.max(cut), limit)
+        }
+    }
+}
+
+/// The status of the mover's container.
+pub fn container(pod: &Pod) -> Option<&ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.iter().find(|status| status.name == CONTAINER)
+}
+
+/// Why a pod has not started, in the words of those who work on it; empty while there is nothing to say.
+pub fn words(pass: &Pass<'_>, pod: &Pod) -> String {
+    let waiting = container(pod).and_then(|status| status.state.as_ref()?.waiting.as_ref());
+    let waiting = waiting.and_then(|waiting| {
+        let reason = waiting.reason.as_deref().unwrap_or_default();
+        let usual = ["", "ContainerCreating", "PodInitializing"].contains(&reason);
+        (!usual).then(|| format!("{reason}: {}", waiting.message.as_deref().unwrap_or_default()))
+    });
+    let unscheduled = || {
+        let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+        let condition = conditions.iter().find(|condition| condition.type_ == "PodScheduled")?;
+        (condition.status == "False").then(|| condition.message.clone())?
+    };
+    let warning = || pass.last_warning(pod.metadata.uid.as_deref()?);
+    waiting.or_else(warning).or_else(unscheduled).unwrap_or_default()
+}
+
+/// Why a pod that waits does not start, as far as it can be told.
+pub fn start_failure(pass: &Pass<'_>, valid: Option<&ValidSource>, pod: &Pod) -> Reason {
+    let uid = pod.metadata.uid.as_deref();
+    let missing = valid.map(|valid| format!("secret \"{}\" not found", valid.ssh_keys));
+    let warnings = &pass.seen.around.warnings;
+    let keys_missing = missing.is_some_and(|missing| {
+        warnings
+            .iter()
+            .any(|warning| Some(warning.about.as_str()) == uid && warning.message.contains(&missing))
+    });
+    if keys_missing { Reason::KeysMissing } else { Reason::MoverStartTimeout }
+}

@@ -1,0 +1,44 @@
+//! The object is being deleted.
+
+use super::outcome::clean;
+use super::{Pass, delete, has_finalizer, report};
+use crate::decision::{Action, ChildKind, ChildRef, Decision, SyncEnded, SyncResult};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use scribe_crds::conditions::Reason;
+use scribe_crds::names;
+use scribe_crds::v1alpha1::{Phase, SourceStatus};
+
+/// Deletes pods, then cuts, then the Secret, and lets the object go. It works from what is there, whatever the status says.
+pub fn decide(mut pass: Pass<'_>) -> Decision<SourceStatus> {
+    let meta = &pass.seen.source.metadata;
+    if !has_finalizer(meta) {
+        // Nothing was made yet, or all is gone, and somebody else's finalizer keeps the object.
+        return Decision::default();
+    }
+    // A claim stays until no running pod uses it, so the order saves nothing but confusion in the events.
+    let pods: Vec<&ObjectMeta> = pass.seen.pods.iter().map(|pod| &pod.metadata).collect();
+    let cuts: Vec<&ObjectMeta> = pass.seen.cuts.iter().map(|cut| &cut.metadata).collect();
+    let (kind, left, what) = match (pods.as_slice(), cuts.as_slice()) {
+        ([], []) => {
+            let name = names::source_base(&pass.owner.name);
+            let secret = Action::Delete(ChildRef { kind: ChildKind::Secret, name, uid: None });
+            return Decision { first: vec![secret, Action::RemoveFinalizer], ..Decision::default() };
+        }
+        ([], cuts) => (ChildKind::Claim, cuts, "claim"),
+        (pods, _) => (ChildKind::Pod, pods, "pod"),
+    };
+    pass.out.then.extend(left.iter().filter_map(|meta| delete(kind, meta)));
+    let names: Vec<&str> = left.iter().filter_map(|meta| meta.name.as_deref()).take(3).collect();
+    let refused = pass.seen.around.refusals.last();
+    let refused = refused.map(|refusal| format!(" {}: {}", refusal.object, clean(&refusal.message, 600)));
+    let message = format!("Waits until {what} {} is gone.{}", names.join(", "), refused.unwrap_or_default());
+    if pass.status.current_sync.take().is_some() {
+        pass.out.ended = Some(SyncEnded { result: SyncResult::Aborted, reason: Some(Reason::Deleting) });
+    }
+    pass.status.progress = None;
+    pass.status.next_sync_time = None;
+    report::set(&mut pass, Phase::Waiting, false, Reason::Deleting, &message);
+    pass.status.observed_generation = pass.seen.source.metadata.generation;
+    pass.out.status = Some(pass.status);
+    pass.out
+}

@@ -1,0 +1,154 @@
+//! No sync runs: what does the next one wait for?
+
+use super::cut;
+use super::sync::{create_cut, usable_claim};
+use super::trigger::{self, Due};
+use super::validate::{Hold, Plan, ValidSource};
+use super::{Pass, report};
+use crate::quantity;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use scribe_crds::conditions::{Reason, Severity};
+use scribe_crds::v1alpha1::{CurrentSync, Failure, Phase, TriggerKind};
+
+/// Waits for a trigger, or starts a sync.
+pub fn decide(pass: &mut Pass<'_>, plan: &Plan) {
+    pass.status.next_sync_time = None;
+    let (valid, claim) = match ready(pass, plan) {
+        Ok(ready) => ready,
+        Err(hold) => return report::held(pass, &hold),
+    };
+    let created = pass.seen.source.metadata.creation_timestamp.as_ref().map_or(pass.now, |time| time.0);
+    let due = trigger::due(&valid.trigger, &pass.status, created, pass.settings, pass.now);
+    if let Due::At(at) = due {
+        pass.status.next_sync_time = Some(Time(at));
+        pass.wake_at(at);
+    }
+    match due {
+        Due::Now { trigger, tag } => match left_over(pass) {
+            Some(what) => cleaning_up(pass, &what),
+            None => start(pass, valid, claim, trigger, tag),
+        },
+        Due::At(at) => waiting(pass, valid, Some(at)),
+        Due::OnTag => waiting(pass, valid, None),
+    }
+}
+
+/// Everything that a sync needs, or what is missing.
+fn ready<'p, 'a>(
+    pass: &Pass<'a>,
+    plan: &'p Plan,
+) -> Result<(&'p ValidSource, &'a PersistentVolumeClaim), Hold> {
+    let name = &pass.seen.source.spec.source_pvc;
+    let hold = |phase, reason: Reason, message: String| Hold { phase, reason, message };
+    let valid = match (&plan.hold, &plan.valid) {
+        (Some(hold), _) => return Err(hold.clone()),
+        (None, Some(valid)) => valid,
+        // A spec that cannot be read always has a hold.
+        (None, None) => {
+            return Err(hold(Phase::Failed, Reason::InternalError, "the spec was not read".to_owned()));
+        }
+    };
+    let Some(claim) = usable_claim(pass) else {
+        let missing = if pass.seen.claim.is_none() { "does not exist" } else { "is being deleted" };
+        let message = format!("Claim {name} {missing}. {}", Reason::SourceMissing.action());
+        return Err(hold(Phase::Idle, Reason::SourceMissing, message));
+    };
+    if claim.spec.as_ref().and_then(|spec| spec.volume_mode.as_deref()) == Some("Block") {
+        let reason = Reason::UnsupportedVolumeMode;
+        let message = format!("Claim {name} is a block volume. {}", reason.action());
+        return Err(hold(Phase::Failed, reason, message));
+    }
+    if cut::phase(claim) != "Bound" {
+        let reason = Reason::ClaimPending;
+        let message = format!("Claim {name} is not bound, so it cannot be copied. {}", reason.action());
+        return Err(hold(Phase::Waiting, reason, message));
+    }
+    let size = cut::size(claim).and_then(quantity::bytes);
+    if let (Some(given), Some(size)) = (&valid.capacity, size)
+        && quantity::bytes(given).is_some_and(|given| given < size)
+    {
+        let message = format!(
+            "spec.rsync.capacity: {} is less than claim {name} has ({}): remove it, or raise it.",
+            given.0,
+            quantity::display(size)
+        );
+        return Err(hold(Phase::Failed, Reason::InvalidSpec, message));
+    }
+    Ok((valid, claim))
+}
+
+/// What the last sync left, as long as it is there. A copy that cannot be deleted must not be joined by another at each sync.
+fn left_over(pass: &Pass<'_>) -> Option<String> {
+    let (kind, meta) = pass.leftovers().into_iter().next()?;
+    let kind = match kind {
+        crate::decision::ChildKind::Pod => "pod",
+        _ => "claim",
+    };
+    Some(format!("{kind} {}", meta.name.as_deref().unwrap_or_default()))
+}
+
+fn cleaning_up(pass: &mut Pass<'_>, what: &str) {
+    let reason = Reason::CleaningUp;
+    let message =
+        format!("A sync is due, and starts when {what} of the last one is gone. {}", reason.action());
+    report::set(pass, Phase::Waiting, false, reason, &message);
+}
+
+fn start(
+    pass: &mut Pass<'_>,
+    valid: &ValidSource,
+    claim: &PersistentVolumeClaim,
+    trigger: TriggerKind,
+    tag: Option<String>,
+) {
+    let sync = CurrentSync {
+        id: pass.chance.sync_id(),
+        trigger: Some(trigger),
+        tag,
+        attempt: 1,
+        started_at: Time(pass.now),
+        cut_time: None,
+        cut: None,
+        consistency: None,
+        retry_at: None,
+        last_failure: None,
+    };
+    let why = match (&sync.tag, trigger) {
+        (Some(tag), _) => format!("spec.trigger.manual is {tag}"),
+        (None, TriggerKind::Schedule) => "the schedule says so".to_owned(),
+        (None, TriggerKind::OnCreate) => "the source is new".to_owned(),
+        (None, TriggerKind::Continuous | TriggerKind::Manual) => "replication is continuous".to_owned(),
+    };
+    pass.note(Reason::SyncInProgress, format!("Sync {} starts: {why}.", sync.id));
+    create_cut(pass, valid, &sync, claim);
+    pass.status.current_sync = Some(sync);
+}
+
+/// Waits for the next trigger, and still says why the last sync failed, if it did.
+fn waiting(pass: &mut Pass<'_>, valid: &ValidSource, at: Option<Timestamp>) {
+    let next = match at {
+        Some(at) => format!("The next sync starts at {at}."),
+        None => Reason::WaitingForManual.action().to_owned(),
+    };
+    let failure = pass.status.last_attempt.as_ref().and_then(|last| last.failure.clone());
+    if let Some((reason, Failure { message, .. })) =
+        failure.and_then(|failure| Some((failure.reason.parse::<Reason>().ok()?, failure)))
+        && reason.severity() == Severity::Warning
+    {
+        return report::set(
+            pass,
+            Phase::Failed,
+            false,
+            reason,
+            &format!("The last sync failed: {message} {next}"),
+        );
+    }
+    let (phase, reason) = match at {
+        None => (Phase::Idle, Reason::WaitingForManual),
+        Some(_) if valid.trigger.schedule.is_some() => (Phase::Waiting, Reason::WaitingForSchedule),
+        Some(_) => (Phase::Waiting, Reason::WaitingForInterval),
+    };
+    report::set(pass, phase, false, reason, &next);
+}

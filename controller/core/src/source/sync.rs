@@ -1,0 +1,404 @@
+//! A sync that runs.
+
+use super::attempt;
+use super::cut::{self, CutState};
+use super::outcome::{self, Ending};
+use super::validate::{Plan, ValidSource};
+use super::{CLOCK_TOLERANCE, Pass, after, delete, report};
+use crate::backoff;
+use crate::decision::{Action, Child, ChildKind, SyncEnded, SyncResult};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use scribe_crds::Duration;
+use scribe_crds::conditions::Reason;
+use scribe_crds::v1alpha1::{
+    Consistency, CurrentSync, Failure, LastAttempt, MoverResult, RecoveryPoint, TriggerKind,
+};
+use scribe_mover_contract::job::Termination;
+
+/// Takes the sync that runs one step further. It may end with that.
+pub fn go_on(pass: &mut Pass<'_>, plan: &Plan) {
+    let Some(mut sync) = pass.status.current_sync.clone() else {
+        return;
+    };
+    let pod = pass.live_pod(&sync);
+    // A pod that we deleted together with its cut has nothing to say any more.
+    let heard = pod.filter(|_| !cut::is_given_up(&sync));
+    if let Some(ending) = heard.and_then(|pod| outcome::of(pod, &sync.id)) {
+        let ended_at =
+            pod.and_then(finished_at).unwrap_or(pass.now).clamp(sync.started_at.0.min(pass.now), pass.now);
+        return harvest(pass, plan, sync, ending, ended_at);
+    }
+    let running = pod.is_some_and(attempt::is_running);
+    match cut::state(pass, &sync, running) {
+        CutState::Vanished(how) => {
+            let message = format!("claim {}, the point-in-time copy, {how}", pass.cut_name(&sync));
+            end_failed(pass, sync, Reason::CutVanished, &message);
+        }
+        CutState::Discarding(claim) => discard(pass, &sync, pod, claim),
+        CutState::Discarded => discarded(pass, plan, sync, pod),
+        CutState::Missing => make_cut(pass, plan, sync),
+        CutState::Unrecorded(claim) => {
+            sync.cut = claim.metadata.uid.clone();
+            sync.cut_time = claim.metadata.creation_timestamp.clone();
+            // Nobody freezes anything yet; a clone is what a power failure would have left.
+            sync.consistency = Some(Consistency::Crash);
+            // A failure that stands beside a cut's uid says that this cut took too long; what is there was about the one before.
+            sync.last_failure =
+                sync.last_failure.filter(|failure| failure.reason != Reason::CutTimeout.as_str());
+            pass.status.current_sync = Some(sync.clone());
+            with_cut(pass, plan, sync, pod, claim);
+        }
+        CutState::Pending(claim) | CutState::Bound(claim) => with_cut(pass, plan, sync, pod, claim),
+    }
+}
+
+fn finished_at(pod: &Pod) -> Option<Timestamp> {
+    attempt::container(pod)?.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref().map(|time| time.0)
+}
+
+/// Waits for the time of the next attempt, and says so. `true`: not yet.
+fn waits_for_retry(pass: &mut Pass<'_>, plan: &Plan, sync: &mut CurrentSync) -> bool {
+    let Some(retry_at) = sync.retry_at.as_ref().map(|time| time.0) else {
+        return false;
+    };
+    // Later than any pause could be: a clock was wrong when it was written.
+    let limit = after(pass.now, pass.settings.retry_max + CLOCK_TOLERANCE);
+    if retry_at > pass.now && retry_at <= limit {
+        report::retrying(pass, plan.hold.as_ref(), sync, retry_at);
+        pass.wake_at(retry_at);
+        return true;
+    }
+    // An attempt that did not count has the name of the one before, whose pod has to be gone first.
+    if pass.find_pod(&pass.pod_name(sync)).is_some() {
+        report::retrying(pass, plan.hold.as_ref(), sync, retry_at);
+        return true;
+    }
+    if plan.hold.is_none() {
+        sync.retry_at = None;
+        pass.status.current_sync = Some(sync.clone());
+    }
+    false
+}
+
+/// Either nothing holds this up, or it is said what does.
+fn allowed<'p>(pass: &mut Pass<'_>, plan: &'p Plan) -> Option<&'p ValidSource> {
+    match (&plan.hold, &plan.valid) {
+        (None, Some(valid)) => Some(valid),
+        (Some(hold), _) => {
+            report::held(pass, hold);
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+/// A write that the API server refused in the last pass.
+fn refused(pass: &Pass<'_>) -> Option<(Reason, String)> {
+    let refusal = pass.seen.around.refusals.last()?;
+    let reason = if refusal.quota { Reason::QuotaExceeded } else { Reason::ObjectRefused };
+    Some((reason, format!("{} was refused: {}", refusal.object, outcome::clean(&refusal.message, 600))))
+}
+
+fn make_cut(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync) {
+    let Some(claim) = usable_claim(pass) else {
+        return end_aborted(pass, sync);
+    };
+    if waits_for_retry(pass, plan, &mut sync) {
+        return;
+    }
+    let Some(valid) = allowed(pass, plan) else {
+        return;
+    };
+    if let Some((reason, message)) = refused(pass) {
+        return fail_attempt(pass, plan, sync, reason, &message);
+    }
+    create_cut(pass, valid, &sync, claim);
+}
+
+/// The claim to replicate, if it is there to stay.
+pub fn usable_claim<'a>(pass: &Pass<'a>) -> Option<&'a PersistentVolumeClaim> {
+    pass.seen.claim.as_ref().filter(|claim| claim.metadata.deletion_timestamp.is_none())
+}
+
+/// Makes the cut of a sync that stands in the status.
+pub fn create_cut(
+    pass: &mut Pass<'_>,
+    valid: &ValidSource,
+    sync: &CurrentSync,
+    claim: &PersistentVolumeClaim,
+) {
+    let cut = cut::build(pass, valid, sync, claim);
+    pass.then(Action::Create(Child::Claim(Box::new(cut))));
+    report::cutting(pass, sync, "");
+}
+
+fn with_cut(
+    pass: &mut Pass<'_>,
+    plan: &Plan,
+    mut sync: CurrentSync,
+    pod: Option<&Pod>,
+    claim: &PersistentVolumeClaim,
+) {
+    let bound = cut::phase(claim) == "Bound";
+    if let Some(pod) = pod.filter(|pod| pod.metadata.deletion_timestamp.is_some()) {
+        let message = format!("pod {} is being deleted by somebody else", name(pod));
+        return fail_attempt(pass, plan, sync, Reason::MoverFailed, &message);
+    }
+    if pod.is_some_and(attempt::is_running) {
+        return report::running(pass, &sync);
+    }
+    // By now a clone by that name may be one of another claim, or of none.
+    if !bound
+        && pass.seen.claim.as_ref().and_then(|claim| claim.metadata.uid.as_deref()) != cut::source_uid(claim)
+    {
+        return end_aborted(pass, sync);
+    }
+    let limit = plan.valid.as_ref().map_or(pass.settings.cut_timeout, |valid| valid.cut_timeout);
+    let deadline = after(cut::created(claim).unwrap_or(pass.now), limit);
+    if !bound && pass.now >= deadline {
+        return give_up_cut(pass, sync, pod, claim, limit);
+    }
+    let Some(pod) = pod else {
+        if waits_for_retry(pass, plan, &mut sync) {
+            return;
+        }
+        let Some(valid) = allowed(pass, plan) else {
+            return;
+        };
+        if let Some((reason, message)) = refused(pass) {
+            return fail_attempt(pass, plan, sync, reason, &message);
+        }
+        for action in attempt::make(pass, valid, &sync, claim) {
+            pass.then(action);
+        }
+        return report::starting(pass, &sync, bound, "");
+    };
+    let start_deadline = attempt::start_deadline(pass, limit, pod, claim);
+    if bound && pass.now >= start_deadline {
+        return start_timed_out(pass, plan, sync, pod);
+    }
+    pass.wake_at(if bound { start_deadline } else { deadline });
+    let words = if bound { attempt::words(pass, pod) } else { cut::words(pass, claim, Some(pod)) };
+    match attempt::start_failure(pass, plan.valid.as_ref(), pod) {
+        Reason::KeysMissing if bound => report::keys_missing(pass, &sync, &words),
+        _ if bound => report::starting(pass, &sync, bound, &words),
+        _ => report::cutting(pass, &sync, &words),
+    }
+}
+
+fn start_timed_out(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, pod: &Pod) {
+    let reason = attempt::start_failure(pass, plan.valid.as_ref(), pod);
+    let words = attempt::words(pass, pod);
+    let limit = pass.settings.mover_start_timeout;
+    let message = format!("pod {} did not start within {limit}s: {}", name(pod), or_silence(&words));
+    fail_attempt(pass, plan, sync, reason, &message);
+}
+
+fn or_silence(words: &str) -> &str {
+    if words.is_empty() { "nobody said why" } else { words }
+}
+
+fn name(pod: &Pod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or_default()
+}
+
+/// Records that the cut is given up, with the words of whoever was to make it: Events do not last. It is deleted after that.
+fn give_up_cut(
+    pass: &mut Pass<'_>,
+    mut sync: CurrentSync,
+    pod: Option<&Pod>,
+    claim: &PersistentVolumeClaim,
+    limit: i64,
+) {
+    let words = cut::words(pass, claim, pod);
+    let message =
+        format!("claim {} was not bound within {limit}s: {}", pass.cut_name(&sync), or_silence(&words));
+    sync.retry_at = None;
+    sync.last_failure = Some(Failure { reason: Reason::CutTimeout.as_str().to_owned(), message });
+    pass.status.current_sync = Some(sync.clone());
+    discard(pass, &sync, pod, claim);
+}
+
+/// A second cut is not asked for while the storage system may still be making the first.
+fn discard(pass: &mut Pass<'_>, sync: &CurrentSync, pod: Option<&Pod>, claim: &PersistentVolumeClaim) {
+    let deletions = [
+        pod.and_then(|pod| delete(ChildKind::Pod, &pod.metadata)),
+        delete(ChildKind::Claim, &claim.metadata),
+    ];
+    pass.out.then.extend(deletions.into_iter().flatten());
+    report::discarding(pass, sync);
+}
+
+fn discarded(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, pod: Option<&Pod>) {
+    if let Some(pod) = pod {
+        pass.out.then.extend(delete(ChildKind::Pod, &pod.metadata));
+        return report::discarding(pass, &sync);
+    }
+    sync.cut = None;
+    sync.cut_time = None;
+    sync.consistency = None;
+    let message = sync.last_failure.take().map(|failure| failure.message).unwrap_or_default();
+    fail_attempt(pass, plan, sync, Reason::CutTimeout, &message);
+}
+
+/// Takes over what the mover of the current attempt left behind.
+fn harvest(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, ending: Ending, ended_at: Timestamp) {
+    match ending {
+        Ending::Published(left) => succeed(pass, sync, &left, ended_at),
+        Ending::Failed { transient, reason, message, left } => {
+            let status = outcome::mover_status(MoverResult::Failed, Some(reason), left.as_ref(), &message);
+            pass.status.latest_mover_status = Some(status);
+            if let Some((data_time, id)) = left.and_then(|left| left.recovery_point) {
+                learn_recovery_point(pass, data_time, &id);
+            }
+            if transient {
+                fail_attempt(pass, plan, sync, reason, &message);
+            } else {
+                end_failed(pass, sync, reason, &message);
+            }
+        }
+    }
+}
+
+/// Moves the recovery point forward. Never back: what was published once was published.
+fn move_recovery_point(pass: &mut Pass<'_>, data_time: Timestamp, sync_id: &str) {
+    if pass.status.recovery_point.as_ref().is_none_or(|before| data_time >= before.data_time.0) {
+        pass.status.recovery_point =
+            Some(RecoveryPoint { data_time: Time(data_time), sync_id: sync_id.to_owned() });
+    }
+}
+
+/// Takes over a newer recovery point that the destination reported, of a sync whose end this side did not see.
+fn learn_recovery_point(pass: &mut Pass<'_>, data_time: Timestamp, sync_id: &str) {
+    let newer = pass.status.recovery_point.as_ref().is_none_or(|before| data_time > before.data_time.0);
+    // It is the time of a cut that this cluster made: none is newer than now.
+    let possible = data_time <= pass.now && !sync_id.is_empty() && sync_id.len() <= 63;
+    if newer && possible {
+        let data_time = Timestamp::from_second(data_time.as_second()).unwrap_or(data_time);
+        move_recovery_point(pass, data_time, &outcome::clean(sync_id, 63));
+    }
+}
+
+fn succeed(pass: &mut Pass<'_>, sync: CurrentSync, left: &Termination, ended_at: Timestamp) {
+    let mut words = left.message.clone();
+    if let Some(cut_time) = &sync.cut_time {
+        move_recovery_point(pass, cut_time.0, &sync.id);
+    }
+    if let Some((data_time, id)) = &left.recovery_point {
+        learn_recovery_point(pass, *data_time, id);
+    }
+    if words.is_empty() {
+        "published".clone_into(&mut words);
+    }
+    let seconds = u64::try_from(ended_at.as_second() - sync.started_at.0.as_second()).unwrap_or(0);
+    let status = &mut pass.status;
+    status.latest_mover_status =
+        Some(outcome::mover_status(MoverResult::Successful, None, Some(left), &words));
+    status.last_sync_time = Some(Time(ended_at));
+    status.last_sync_duration = Some(Duration::from(std::time::Duration::from_secs(seconds)));
+    status.consecutive_failures = 0;
+    status.fidelity.clone_from(&left.fidelity);
+    if sync.trigger == Some(TriggerKind::Manual) {
+        status.last_manual_sync.clone_from(&sync.tag);
+    }
+    pass.out.ended = Some(SyncEnded { result: SyncResult::Success, reason: None });
+    let message = report::published(&sync, left, seconds);
+    pass.note(Reason::ReplicaAvailable, message);
+    close(pass, sync, ended_at, None);
+}
+
+/// The sync is over. Its pod and its cut are leftovers from here on.
+fn close(pass: &mut Pass<'_>, sync: CurrentSync, ended_at: Timestamp, failure: Option<Failure>) {
+    let before = pass.status.last_attempt.take();
+    pass.status.last_attempt = Some(LastAttempt {
+        id: sync.id,
+        trigger: sync.trigger.unwrap_or(TriggerKind::Continuous),
+        // The last tag that was tried is remembered past a scheduled sync, or it would be tried again after each.
+        tag: sync.tag.or_else(|| before.and_then(|before| before.tag)),
+        started_at: sync.started_at,
+        ended_at: Time(ended_at),
+        failure,
+    });
+    pass.status.current_sync = None;
+    pass.status.progress = None;
+}
+
+/// One attempt is over without success: there will be another, unless there were enough.
+fn fail_attempt(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, reason: Reason, message: &str) {
+    let message = message.trim_end_matches('.');
+    let (base, max) = (pass.settings.retry_base, pass.settings.retry_max);
+    let fraction = pass.chance.fraction();
+    let pause = if reason == Reason::DestinationUnreachable {
+        let since = sync.started_at.0;
+        if pass.now >= unreachable_deadline(pass, plan, &sync) {
+            return end_failed(pass, sync, reason, message);
+        }
+        // It uses up no attempt, so the pause grows with the time that has gone into it instead.
+        let spent = pass.now.as_second() - since.as_second();
+        backoff::pause(1, base.max(spent / 4), max, fraction)
+    } else {
+        let most = pass.settings.max_attempts;
+        if sync.attempt >= most {
+            let message = format!("{message} (given up after {most} attempts)");
+            return end_failed(pass, sync, reason, &message);
+        }
+        let pause = backoff::pause(sync.attempt, base, max, fraction);
+        pass.note(
+            reason,
+            format!("Sync {}, attempt {} of {most}: {message}. {}", sync.id, sync.attempt, reason.action()),
+        );
+        sync.attempt += 1;
+        pause
+    };
+    if reason == Reason::DestinationUnreachable && !has_failed_with(&sync, reason) {
+        pass.note(reason, format!("Sync {}: {message}. {}", sync.id, reason.action()));
+    }
+    let retry_at = after(pass.now, pause);
+    sync.retry_at = Some(Time(retry_at));
+    sync.last_failure = Some(failure(reason, message));
+    pass.status.current_sync = Some(sync.clone());
+    pass.status.progress = None;
+    report::retrying(pass, plan.hold.as_ref(), &sync, retry_at);
+    pass.wake_at(retry_at);
+}
+
+fn has_failed_with(sync: &CurrentSync, reason: Reason) -> bool {
+    sync.last_failure.as_ref().is_some_and(|failure| failure.reason == reason.as_str())
+}
+
+fn failure(reason: Reason, message: &str) -> Failure {
+    Failure { reason: reason.as_str().to_owned(), message: format!("{message}. {}", reason.action()) }
+}
+
+/// How long a sync looks for its peer: until the next one would start.
+fn unreachable_deadline(pass: &Pass<'_>, plan: &Plan, sync: &CurrentSync) -> Timestamp {
+    let since = sync.started_at.0;
+    let schedule = plan.valid.as_ref().and_then(|valid| valid.trigger.schedule.as_ref());
+    let tick = match sync.trigger {
+        Some(TriggerKind::Schedule | TriggerKind::OnCreate) => {
+            schedule.and_then(|schedule| schedule.next_after(since))
+        }
+        Some(TriggerKind::Manual | TriggerKind::Continuous) | None => None,
+    };
+    tick.unwrap_or_else(|| after(since, pass.settings.unreachable_timeout))
+}
+
+fn end_failed(pass: &mut Pass<'_>, sync: CurrentSync, reason: Reason, message: &str) {
+    let message = message.trim_end_matches('.');
+    pass.note(reason, format!("Sync {} failed: {message}. {}", sync.id, reason.action()));
+    pass.out.ended = Some(SyncEnded { result: SyncResult::Failure, reason: Some(reason) });
+    pass.status.consecutive_failures = pass.status.consecutive_failures.saturating_add(1);
+    close(pass, sync, pass.now, Some(failure(reason, message)));
+}
+
+/// The claim went away before a cut of it was complete. That is nobody's failure.
+fn end_aborted(pass: &mut Pass<'_>, sync: CurrentSync) {
+    let reason = Reason::SourceMissing;
+    let claim = &pass.seen.source.spec.source_pvc;
+    let message = format!("claim {claim} was deleted before the point-in-time copy was made");
+    pass.note(reason, format!("Sync {} was given up: {message}.", sync.id));
+    pass.out.ended = Some(SyncEnded { result: SyncResult::Aborted, reason: Some(reason) });
+    close(pass, sync, pass.now, Some(failure(reason, &message)));
+}
