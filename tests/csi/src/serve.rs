@@ -48,7 +48,9 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         .serve_with_incoming(csi.incoming);
     // After the CSI socket: the kubelet calls it as soon as it sees this one.
     let registration = registration_dir
-        .map(|folder| Socket::bind(&folder.join(format!("{driver_name}-reg.sock"))))
+        // The kubelet sends the socket's path, percent-encoded, as the HTTP/2 authority. Our server refuses a percent sign there
+        // as malformed, except in a user's name: the `@` makes the folders one.
+        .map(|folder| Socket::bind(&folder.join(format!("{driver_name}@reg.sock"))))
         .transpose()?;
     let registering = async {
         match registration {
