@@ -37,6 +37,10 @@ pub const COMPARISON: &str = "scribe.dev/comparison";
 pub const PUBLISHED: &str = "scribe.dev/published";
 /// Annotation of a replica and of a kept claim: namespace and name of the destination that it belonged to.
 pub const DESTINATION: &str = "scribe.dev/destination";
+/// Annotation of a destination's Service and mover pod: a hash of what it was made from, so that a change of the spec is seen.
+pub const PLAN_HASH: &str = "scribe.dev/plan-hash";
+/// Annotation of a destination's mover pod: the uid of the claim that it receives into.
+pub const CLAIM_UID: &str = "scribe.dev/claim-uid";
 /// Annotation of a namespace: movers may run as root there, if it is `"true"`.
 pub const PRIVILEGED_MOVERS: &str = "scribe.dev/privileged-movers";
 
@@ -53,41 +57,65 @@ pub const MAX_NAME: usize = 63;
 /// assert_ne!(long, bounded(&"x".repeat(81), 63));
 /// ```
 pub fn bounded(name: &str, max: usize) -> String {
-    if name.len() <= max {
-        return name.to_owned();
-    }
+    if name.len() <= max { name.to_owned() } else { hashed(name, name, max) }
+}
+
+/// Ten hexadecimal digits that stand for a text: enough to tell two texts of one object apart.
+pub fn digest(text: &str) -> String {
     let mut hash = String::with_capacity(10);
-    for byte in &Sha256::digest(name.as_bytes())[..5] {
+    for byte in &Sha256::digest(text.as_bytes())[..5] {
         // Writing to a String cannot fail.
         let _ = write!(hash, "{byte:02x}");
     }
-    let keep = name.char_indices().map(|(at, _)| at).take_while(|at| *at <= max - 11).last().unwrap_or(0);
-    format!("{}-{hash}", name[..keep].trim_end_matches(['-', '.']))
+    hash
+}
+
+/// `readable`, cut to fit, and a hash of `whole`.
+fn hashed(readable: &str, whole: &str, max: usize) -> String {
+    let room = max.saturating_sub(11);
+    let keep =
+        readable.char_indices().map(|(at, _)| at).chain([readable.len()]).take_while(|at| *at <= room).last();
+    format!("{}-{}", readable[..keep.unwrap_or(0)].trim_end_matches(['-', '.']), digest(whole))
+}
+
+/// An object's name as a part of its children's. Services and pods have no dots in their names; and an object whose name ends as our
+/// suffixes do must not be given the children of another.
+fn stem(name: &str) -> String {
+    if name.contains('.') || name.ends_with("-source") || name.ends_with("-control") {
+        hashed(&name.replace('.', "-"), name, usize::MAX)
+    } else {
+        name.to_owned()
+    }
 }
 
 /// The name of what lasts as long as a ReplicationSource does: its control Secret.
 pub fn source_base(name: &str) -> String {
-    bounded(&format!("scribe-src-{}", name.replace('.', "-")), MAX_NAME)
+    bounded(&format!("scribe-src-{}", stem(name)), MAX_NAME)
 }
 
 /// The name of the cut of a sync.
 pub fn source_cut(name: &str, sync_id: &str) -> String {
-    bounded(&format!("scribe-src-{}-{sync_id}", name.replace('.', "-")), MAX_NAME)
+    bounded(&format!("scribe-src-{}-{sync_id}", stem(name)), MAX_NAME)
 }
 
 /// The name of the mover pod of one attempt of a sync.
 pub fn source_pod(name: &str, sync_id: &str, attempt: u32) -> String {
-    bounded(&format!("scribe-src-{}-{sync_id}-{attempt}", name.replace('.', "-")), MAX_NAME)
+    bounded(&format!("scribe-src-{}-{sync_id}-{attempt}", stem(name)), MAX_NAME)
 }
 
 /// The name of what a ReplicationDestination makes once: its claim, Service, mover pod and own Secret.
 pub fn destination_base(name: &str) -> String {
-    bounded(&format!("scribe-dst-{}", name.replace('.', "-")), MAX_NAME)
+    bounded(&format!("scribe-dst-{}", stem(name)), MAX_NAME)
 }
 
 /// The name of the Secret that is carried to the source.
 pub fn source_secret(name: &str) -> String {
-    bounded(&format!("scribe-dst-{}-source", name.replace('.', "-")), MAX_NAME)
+    bounded(&format!("scribe-dst-{}-source", stem(name)), MAX_NAME)
+}
+
+/// The name of the Secret with the token by which the controller and a destination's mover know each other.
+pub fn destination_control(name: &str) -> String {
+    bounded(&format!("scribe-dst-{}-control", stem(name)), MAX_NAME)
 }
 
 /// The name of a replica: `<name>-<data time as yyyymmddthhmmssz>`, with `-<n>` for the second and later tries to make it.
@@ -113,9 +141,20 @@ mod tests {
                 source_pod(&name, "abcdefgh", 12),
                 destination_base(&name),
                 source_secret(&name),
+                destination_control(&name),
             ] {
                 assert!(child.len() <= MAX_NAME, "{child}");
                 assert!(!child.contains('.'), "{child}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_object_is_given_the_children_of_another() {
+        let mut seen = std::collections::BTreeSet::new();
+        for name in ["db", "db-source", "db-control", "a.b", "a-b", "a.b-source"] {
+            for child in [destination_base(name), source_secret(name), destination_control(name)] {
+                assert!(seen.insert(child.clone()), "{child}");
             }
         }
     }

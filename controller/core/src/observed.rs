@@ -79,7 +79,8 @@ pub struct DestinationObserved {
     pub snapshots_available: bool,
     /// Every VolumeSnapshot in the namespace that bears this object's owner label, or was taken of the receiving claim.
     pub snapshots: Vec<VolumeSnapshot>,
-    /// The contents of those of them that bear the owner label and are not published.
+    /// The contents of those of them that bear the owner label and are not published, and every content that `status.releasing`
+    /// names.
     pub contents: Vec<VolumeSnapshotContent>,
     /// The state of the mover pod, if it has answered, with the pod's name.
     pub mover: Option<(String, MoverState)>,

@@ -314,6 +314,9 @@ pub struct DestinationStatus {
     /// What was last received completely.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub received: Option<Received>,
+    /// VolumeSnapshotContents of snapshots that were given up: until they are gone, the receiving claim stays sealed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub releasing: Vec<String>,
     /// The newest published replica.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latest_image: Option<LatestImage>,
@@ -383,6 +386,13 @@ pub struct Session {
     pub attempt: u32,
     /// The fencing token of that attempt: each admission's is higher than the one before.
     pub token: u64,
+    /// Whether the receiving claim equalled the newest published replica when this token was given: only then may the commit say
+    /// that nothing changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clean: bool,
+    /// The question that was answered with this token, so that answering it once more gives no other token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
 }
 
 /// The receiving claim is not equal to any cut.

@@ -1,19 +1,158 @@
 //! What to do with a ReplicationDestination.
+//!
+//! One pass goes through [`set_up`] (keys, claim, Service, mover, address), hears what has become of a session and of a publication,
+//! answers the mover's questions, takes the next step of a publication, prunes, and reports. Each part looks at what was seen and at
+//! the draft of the status, and nothing waits inside: what is missing is a [`draft::Hold`].
+
+mod claim;
+mod commit;
+mod convert;
+mod deletion;
+mod draft;
+mod handshake;
+mod keys;
+mod leftovers;
+mod mover;
+mod publish;
+mod questions;
+mod replica;
+mod report;
+mod retain;
+mod service;
+mod session;
+mod validate;
+mod view;
+
+pub use validate::{ReceivingClaim, ValidDestination};
 
 use crate::chance::Chance;
-use crate::decision::Decision;
+use crate::decision::{Action, Decision};
 use crate::observed::DestinationObserved;
 use crate::settings::Settings;
+use claim::Footing;
+use draft::{Draft, Hold, Weight};
 use jiff::Timestamp;
+use retain::Retention;
+use scribe_crds::conditions::Reason;
+use scribe_crds::names;
 use scribe_crds::v1alpha1::DestinationStatus;
+use view::View;
 
 /// Decides what to do next with a ReplicationDestination.
+///
+/// *Guarantees*: what `then` does is decided again, and the same, if it is lost; an answer to a mover never comes before its record in
+/// the status; a snapshot counts as published only after it was seen published; the newest ready replica is never deleted, except with
+/// the object under `deletionPolicy: Delete`. A destination of an external provider is left alone.
 pub fn decide(
     seen: &DestinationObserved,
     settings: &Settings,
     now: Timestamp,
     chance: &mut dyn Chance,
 ) -> Decision<DestinationStatus> {
-    let _ = (seen, settings, now, chance);
-    Decision::default()
+    if seen.destination.spec.external.is_some() {
+        return Decision::default();
+    }
+    let view = View::new(seen, settings, now);
+    if seen.destination.metadata.deletion_timestamp.is_some() {
+        return deletion::decide(&view);
+    }
+    let mut draft = Draft::new(&view);
+    let valid = match validate::validate(seen) {
+        Ok(valid) => Some(valid),
+        Err(hold) => {
+            if hold.reason == Reason::PrivilegedMoversNotAllowed {
+                // Whoever took the permission back wants no root in the namespace, also not until the session is over.
+                mover::end(&view, &mut draft);
+            }
+            draft.hold(hold);
+            None
+        }
+    };
+    if let Some(valid) = &valid
+        && !seen.destination.spec.paused
+    {
+        if !has_finalizer(seen) {
+            return add_finalizer(&view, valid, draft);
+        }
+        set_up(&view, valid, &mut draft, chance);
+    }
+    publish::record(&view, &mut draft);
+    session::watch(&view, &mut draft);
+    questions::answer_all(&view, valid.as_ref(), &mut draft);
+    if let Some(valid) = &valid {
+        publish::advance(&view, valid, &mut draft);
+    }
+    leftovers::remove(&view, &mut draft);
+    refusals(&view, &mut draft);
+    let retention = prune(&view, valid.as_ref(), &mut draft);
+    report::report(&view, valid.as_ref(), &retention, &mut draft);
+    draft.finish()
+}
+
+fn has_finalizer(seen: &DestinationObserved) -> bool {
+    seen.destination.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == names::FINALIZER)
+}
+
+/// Before anything is made, the object must be one that cannot vanish without us. The change brings the next pass.
+fn add_finalizer(
+    view: &View<'_>,
+    valid: &ValidDestination<'_>,
+    mut draft: Draft,
+) -> Decision<DestinationStatus> {
+    draft.first.push(Action::AddFinalizer);
+    draft.hold(Hold::blocking(Reason::Preparing, "begins"));
+    let retention = retain::everything(&view.replicas, "just found");
+    report::report(view, Some(valid), &retention, &mut draft);
+    draft.finish()
+}
+
+fn set_up(view: &View<'_>, valid: &ValidDestination<'_>, draft: &mut Draft, chance: &mut dyn Chance) {
+    keys::keys(view, valid, draft, chance);
+    if !view.seen.snapshots_available {
+        let message =
+            "the cluster has no VolumeSnapshot API: install the snapshot CRDs and the snapshot controller";
+        draft.hold(Hold::blocking(Reason::SnapshotsUnavailable, message));
+    }
+    match claim::claim(view, valid, draft) {
+        Footing::Firm => mover::mover(view, valid, draft),
+        Footing::AsItIs => {}
+        Footing::Gone => mover::end(view, draft),
+    }
+    service::service(view, valid, draft);
+    service::address(view, valid, draft);
+}
+
+/// Writes that the API server refuses are tried again in every pass, and passes come at an even pace: that they stay in view keeps the
+/// status, and with it everything, still.
+fn refusals(view: &View<'_>, draft: &mut Draft) {
+    let Some(refusal) = view.seen.around.refusals.last() else { return };
+    let reason = if refusal.quota { Reason::QuotaExceeded } else { Reason::ObjectRefused };
+    let message = format!("{}: {}", refusal.object, view::clipped(&refusal.message));
+    if draft.hold.as_ref().is_none_or(|hold| hold.weight == Weight::Passing) {
+        draft.hold = Some(Hold::passing(reason, message));
+    }
+    draft.wake_in(view.now, view.settings.retry_base);
+}
+
+/// Prunes, while nothing is wrong: old replicas are what one wants when something is.
+fn prune<'a, 'b>(
+    view: &'b View<'a>,
+    valid: Option<&ValidDestination<'_>>,
+    draft: &mut Draft,
+) -> Retention<'a, 'b> {
+    let failing = draft.status.received.as_ref().is_some_and(|received| received.gave_up.is_some());
+    let stops = draft.hold.as_ref().is_some_and(|hold| hold.weight != Weight::Passing);
+    let Some(valid) = valid.filter(|_| !failing && !stops) else {
+        return retain::everything(&view.replicas, "nothing is pruned while something is wrong");
+    };
+    let retention = retain::plan(&view.replicas, valid.keep_last);
+    for replica in &retention.prune {
+        let snapshot = crate::decision::ChildRef {
+            kind: crate::decision::ChildKind::Snapshot,
+            name: replica.name.to_owned(),
+            uid: Some(replica.uid.to_owned()),
+        };
+        draft.then.push(Action::Delete(snapshot));
+    }
+    retention
 }

@@ -1,0 +1,157 @@
+//! The end of a ReplicationDestination: first the session, then what is unpublished, then the rest.
+
+use super::draft::Draft;
+use super::leftovers;
+use super::mover;
+use super::service;
+use super::view::{View, is_leaving, name_of};
+use crate::build::meta::label;
+use crate::decision::{Action, ChildKind, ChildRef, Decision, SyncEnded, SyncResult};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use scribe_crds::conditions::{self, Reason};
+use scribe_crds::names;
+use scribe_crds::snapshots::VolumeSnapshot;
+use scribe_crds::v1alpha1::{DeletionPolicy, DestinationStatus, Phase};
+use scribe_mover_contract::control::{Answer, CommitVerdict, QuestionKind};
+use scribe_mover_contract::peer::{HandshakeAnswer, Verdict};
+
+/// Decides the next step of the end. It needs no valid spec, and nothing of what it removes has to be there.
+pub(super) fn decide(view: &View<'_>) -> Decision<DestinationStatus> {
+    let meta = &view.seen.destination.metadata;
+    if !meta.finalizers.iter().flatten().any(|finalizer| finalizer == names::FINALIZER) {
+        return Decision::default();
+    }
+    let mut draft = Draft::new(view);
+    refuse_questions(view, &mut draft);
+    abort_sync(&mut draft);
+    mover::end(view, &mut draft);
+    // Not even what is about to be published is any more: void what was received, and its snapshot is a leftover.
+    if let Some(received) = draft.status.received.as_mut().filter(|received| received.published_at.is_none())
+    {
+        received.gave_up.get_or_insert_with(|| "the ReplicationDestination is being deleted".to_owned());
+    }
+    leftovers::remove(view, &mut draft);
+    let pods = view.seen.pods.iter().map(|pod| format!("pod {}", name_of(&pod.metadata)));
+    let mut waiting: Vec<String> = pods.collect();
+    waiting.extend(
+        leftovers::waiting(view, &draft.status).is_some().then(|| "unpublished snapshots".to_owned()),
+    );
+    if waiting.is_empty() {
+        waiting = remove_the_rest(view, &mut draft);
+    }
+    if waiting.is_empty() {
+        remove_secrets(view, &mut draft);
+        draft.then.push(Action::RemoveFinalizer);
+    }
+    report(view, &mut draft, &waiting);
+    draft.finish()
+}
+
+fn refuse_questions(view: &View<'_>, draft: &mut Draft) {
+    let Some(mover) = view.mover() else { return };
+    let reason = Reason::Deleting.to_string();
+    let message = format!("ReplicationDestination {} is being deleted", view.owner.name);
+    for question in &mover.questions {
+        let answer = match &question.about {
+            QuestionKind::Handshake(hello) => Answer::Handshake(Box::new(HandshakeAnswer {
+                protocol: hello.protocol.min(scribe_mover_contract::PROTOCOL),
+                verdict: Verdict::Refused {
+                    reason: reason.clone(),
+                    message: message.clone(),
+                    permanent: true,
+                },
+                published: None,
+                abilities: None,
+                free_bytes: None,
+                free_files: None,
+                answered_at: None,
+            })),
+            QuestionKind::Commit { .. } => {
+                Answer::Commit(CommitVerdict::Refused { reason: reason.clone(), message: message.clone() })
+            }
+            // Changes nothing, and a source that learns of its last replica is a source that knows the truth.
+            QuestionKind::Published(asked) => {
+                Answer::Published(super::questions::published(view, &draft.status, &asked.sync_id))
+            }
+        };
+        draft.answer(view, mover, question, answer);
+    }
+}
+
+fn abort_sync(draft: &mut Draft) {
+    if draft.status.current_sync.take().is_some() {
+        draft.ended = Some(SyncEnded { result: SyncResult::Aborted, reason: Some(Reason::Deleting) });
+    }
+    draft.status.progress = None;
+}
+
+/// Removes what is left, all at once: nothing of it needs another. Answers what is still there.
+fn remove_the_rest(view: &View<'_>, draft: &mut Draft) -> Vec<String> {
+    let mut waiting = Vec::new();
+    if let Some(service) = service::to_delete(view) {
+        waiting.push(format!("Service {}", name_of(&service.metadata)));
+        if !is_leaving(&service.metadata) {
+            draft.then.push(delete(ChildKind::Service, view.base.clone(), service.metadata.uid.clone()));
+        }
+    }
+    if let Some(claim) = view.seen.claim.as_ref()
+        && label(&claim.metadata, names::OWNER_UID) == Some(&view.owner.uid)
+    {
+        waiting.push(format!("claim {}", name_of(&claim.metadata)));
+        remove_claim(view, claim, draft);
+    }
+    if view.seen.destination.spec.deletion_policy == DeletionPolicy::Delete {
+        for snapshot in view.seen.snapshots.iter().filter(|snapshot| view.is_ours(snapshot)) {
+            waiting.push(format!("VolumeSnapshot {}", name_of(&snapshot.metadata)));
+            remove_replica(snapshot, draft);
+        }
+    }
+    waiting
+}
+
+/// A claim that the user named always stays.
+fn remove_claim(view: &View<'_>, claim: &PersistentVolumeClaim, draft: &mut Draft) {
+    let name = name_of(&claim.metadata);
+    let rsync = view.seen.destination.spec.rsync.as_ref();
+    let is_named = rsync.and_then(|rsync| rsync.destination_pvc.as_ref()).is_some();
+    match (&claim.metadata.uid, is_named) {
+        (Some(uid), true) => draft.then.push(Action::UnlabelClaim { name, uid: uid.clone() }),
+        _ if is_leaving(&claim.metadata) => {}
+        (uid, _) => draft.then.push(delete(ChildKind::Claim, name, uid.clone())),
+    }
+}
+
+fn remove_replica(snapshot: &VolumeSnapshot, draft: &mut Draft) {
+    if !is_leaving(&snapshot.metadata) {
+        draft.then.push(Action::Delete(leftovers::reference(snapshot)));
+    }
+}
+
+/// Secrets are never read, so they are deleted once, at the end: already gone is success.
+fn remove_secrets(view: &View<'_>, draft: &mut Draft) {
+    let name = &view.owner.name;
+    for secret in [view.base.clone(), names::source_secret(name), names::destination_control(name)] {
+        draft.then.push(delete(ChildKind::Secret, secret, None));
+    }
+}
+
+fn delete(kind: ChildKind, name: String, uid: Option<String>) -> Action {
+    Action::Delete(ChildRef { kind, name, uid })
+}
+
+fn report(view: &View<'_>, draft: &mut Draft, waiting: &[String]) {
+    let message = match waiting {
+        [] => "everything is removed".to_owned(),
+        _ => format!("waits until {} is gone", waiting.join(", ")),
+    };
+    draft.status.phase = Some(Phase::Waiting);
+    conditions::set(
+        &mut draft.status.conditions,
+        conditions::SYNCHRONIZING,
+        false,
+        Reason::Deleting,
+        &message,
+        draft.status.observed_generation,
+        view.now,
+    );
+}

@@ -1,0 +1,94 @@
+//! Snapshots of ours that will not be published: they go, and until they are gone the claim stays sealed.
+//!
+//! The snapshotter retries a failed cut for as long as the object exists, and would else cut in the middle of the next transfer. Under
+//! a class that retains, the VolumeSnapshot goes at once and the cutting goes on from its content: so the content is told to go first,
+//! and waited for as well.
+
+use super::draft::Draft;
+use super::publish;
+use super::view::{View, is_leaving, name_of};
+use crate::decision::{Action, ChildKind, ChildRef};
+use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
+use scribe_crds::v1alpha1::DestinationStatus;
+
+/// The snapshots that are to go.
+fn leftovers<'a>(view: &'a View<'a>, status: &DestinationStatus) -> Vec<&'a VolumeSnapshot> {
+    let wanted = publish::pending(view, status);
+    view.unpublished()
+        .filter(|snapshot| wanted.is_none_or(|received| !publish::is_wanted(view, received, snapshot)))
+        .collect()
+}
+
+/// What the claim stays sealed for, if anything.
+pub(super) fn waiting(view: &View<'_>, status: &DestinationStatus) -> Option<String> {
+    let snapshots = leftovers(view, status)
+        .into_iter()
+        .map(|snapshot| format!("VolumeSnapshot {}", name_of(&snapshot.metadata)));
+    let contents = still_there(view, status).map(|name| format!("VolumeSnapshotContent {name}"));
+    let all: Vec<String> = snapshots.chain(contents).collect();
+    (!all.is_empty()).then(|| format!("waits until {} is gone", all.join(", ")))
+}
+
+fn still_there<'a>(view: &'a View<'_>, status: &'a DestinationStatus) -> impl Iterator<Item = &'a String> {
+    status.releasing.iter().filter(|name| {
+        view.seen.contents.iter().any(|content| content.metadata.name.as_deref() == Some(name.as_str()))
+    })
+}
+
+/// Has every leftover deleted, its content first. With the status goes the record of what is waited for: once the snapshot is gone,
+/// nothing else would tell.
+pub(super) fn remove(view: &View<'_>, draft: &mut Draft) {
+    let snapshots = leftovers(view, &draft.status);
+    let mut releasing: Vec<String> = still_there(view, &draft.status).cloned().collect();
+    for snapshot in &snapshots {
+        let content = content_name(view, snapshot);
+        if !releasing.contains(&content) {
+            releasing.push(content);
+        }
+    }
+    draft.status.releasing = releasing;
+    for content in &view.seen.contents {
+        let name = name_of(&content.metadata);
+        if draft.status.releasing.contains(&name) && content.spec.deletion_policy != "Delete" {
+            draft.then.push(Action::ReleaseContent { name });
+        }
+    }
+    if !draft.status.releasing.is_empty() {
+        // Contents are not ours to watch.
+        draft.wake_in(view.now, view.settings.retry_base);
+    }
+    for snapshot in snapshots.iter().filter(|snapshot| !is_leaving(&snapshot.metadata)) {
+        draft.then.push(Action::Delete(reference(snapshot)));
+    }
+}
+
+/// Names a snapshot for deletion.
+pub(super) fn reference(snapshot: &VolumeSnapshot) -> ChildRef {
+    ChildRef {
+        kind: ChildKind::Snapshot,
+        name: name_of(&snapshot.metadata),
+        uid: snapshot.metadata.uid.clone(),
+    }
+}
+
+/// The content of a snapshot, if it is seen.
+pub(super) fn content_of<'a>(
+    view: &View<'a>,
+    snapshot: &VolumeSnapshot,
+) -> Option<&'a VolumeSnapshotContent> {
+    let name = content_name(view, snapshot);
+    view.seen.contents.iter().find(|content| content.metadata.name.as_deref() == Some(&name))
+}
+
+/// The name of a snapshot's content. While the snapshot is not bound it is found by its reference, and while there is none yet it is
+/// the name that the snapshot controller is going to give it.
+fn content_name(view: &View<'_>, snapshot: &VolumeSnapshot) -> String {
+    let uid = snapshot.metadata.uid.as_deref().unwrap_or_default();
+    let bound = snapshot.status.as_ref().and_then(|status| status.bound_volume_snapshot_content_name.clone());
+    let referring = || {
+        let refers =
+            |content: &&VolumeSnapshotContent| content.spec.volume_snapshot_ref.uid.as_deref() == Some(uid);
+        view.seen.contents.iter().find(refers).map(|content| name_of(&content.metadata))
+    };
+    bound.or_else(referring).unwrap_or_else(|| format!("snapcontent-{uid}"))
+}

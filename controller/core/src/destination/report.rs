@@ -1,0 +1,188 @@
+//! What the user sees: phase, conditions, replicas, progress.
+
+use super::claim;
+use super::draft::{Draft, Hold, Weight};
+use super::publish::{self, Publication};
+use super::retain::Retention;
+use super::session;
+use super::validate::{MAX_REPLICAS, ValidDestination};
+use super::view::View;
+use crate::decision::Note;
+use crate::quantity;
+use scribe_crds::conditions::{self, Reason, Severity};
+use scribe_crds::v1alpha1::{Phase, Progress, RecoveryPoint};
+use scribe_mover_contract::control;
+use scribe_mover_contract::peer::Abilities;
+
+/// Writes into the status what follows from everything else.
+pub(super) fn report(
+    view: &View<'_>,
+    valid: Option<&ValidDestination<'_>>,
+    retention: &Retention<'_, '_>,
+    draft: &mut Draft,
+) {
+    replicas(view, retention, draft);
+    let standing = standing(view, draft);
+    if let Some(valid) = valid {
+        draft.status.effective = Some(claim::effective(view, valid));
+    }
+    if let Some(abilities) = view.mover().and_then(|mover| mover.abilities.as_ref()) {
+        draft.status.fidelity = cannot_keep(abilities);
+    }
+    draft.status.progress = (standing.phase == Phase::Transferring)
+        .then(|| view.mover()?.progress.as_ref().map(progress))
+        .flatten();
+    if standing.reason.severity() == Severity::Warning {
+        // The reporter drops what it has said before.
+        draft.events.push(Note { reason: standing.reason, message: standing.message.clone() });
+    }
+    draft.status.phase = Some(standing.phase);
+    set(view, draft, conditions::SYNCHRONIZING, standing.is_on, standing.reason, &standing.message);
+}
+
+fn set(view: &View<'_>, draft: &mut Draft, kind: &str, is_true: bool, reason: Reason, message: &str) {
+    let generation = draft.status.observed_generation;
+    conditions::set(&mut draft.status.conditions, kind, is_true, reason, message, generation, view.now);
+}
+
+/// Replicas are what is seen, never what was remembered: one that somebody deleted is gone.
+fn replicas(view: &View<'_>, retention: &Retention<'_, '_>, draft: &mut Draft) {
+    let shown = retention.keep.iter().take(MAX_REPLICAS as usize);
+    draft.status.replicas = shown.map(|(replica, why)| replica.to_status(why)).collect();
+    let status = &mut draft.status;
+    let Some(newest) = view.replicas.iter().find(|replica| replica.ready) else {
+        status.latest_image = None;
+        status.recovery_point = None;
+        let message = "nothing has been published yet";
+        return set(view, draft, conditions::PROMOTABLE, false, Reason::NoReplica, message);
+    };
+    // A sync that found nothing to change has moved the point on without a new replica.
+    let is_same = status.latest_image.as_ref().is_some_and(|image| image.name == newest.name);
+    let is_kept =
+        status.recovery_point.as_ref().is_some_and(|point| is_same && point.data_time.0 >= newest.data_time);
+    if !is_kept {
+        let data_time = newest.data_time;
+        status.recovery_point = Some(RecoveryPoint {
+            data_time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(data_time),
+            sync_id: newest.sync_id.to_owned(),
+        });
+    }
+    status.latest_image = Some(newest.to_image());
+    let message = format!("{} holds the data of {}", newest.name, newest.data_time);
+    set(view, draft, conditions::PROMOTABLE, true, Reason::ReplicaAvailable, &message);
+}
+
+/// Phase and condition.
+struct Standing {
+    phase: Phase,
+    is_on: bool,
+    reason: Reason,
+    message: String,
+}
+
+impl Standing {
+    fn new(phase: Phase, is_on: bool, reason: Reason, message: impl Into<String>) -> Self {
+        Self { phase, is_on, reason, message: message.into() }
+    }
+}
+
+/// What is told, when there is more than one thing to tell: what needs somebody first, then what goes on, then what is missing.
+fn standing(view: &View<'_>, draft: &Draft) -> Standing {
+    if let Some(hold) = draft.hold.as_ref().filter(|hold| hold.weight == Weight::Fatal) {
+        return Standing::new(Phase::Failed, false, hold.reason, hold.message.clone());
+    }
+    match publish::standing(view, &draft.status) {
+        Publication::Pending(received) => {
+            let Hold { reason, message, .. } = publish::progress(view, received);
+            return Standing::new(Phase::Publishing, true, reason, message);
+        }
+        Publication::Leaving(message) => {
+            let gave_up = draft.status.received.as_ref().and_then(|received| received.gave_up.as_deref());
+            let message = gave_up.map_or(message.clone(), |words| format!("{words}; {message}"));
+            return Standing::new(Phase::Publishing, false, Reason::PublicationFailed, message);
+        }
+        Publication::Over => {}
+    }
+    running(view, draft).unwrap_or_else(|| resting(view, draft))
+}
+
+/// The sync that runs.
+fn running(view: &View<'_>, draft: &Draft) -> Option<Standing> {
+    let sync = draft.status.current_sync.as_ref()?;
+    let session = view.mover().and_then(|mover| session::current(&draft.status, mover));
+    let is_connected = session.is_some_and(|session| session.connected);
+    // Between the answer to a handshake and the first byte there is no connection, and nothing wrong.
+    let is_expected = session.is_some() && sync.last_failure.is_none();
+    let gave_up = draft.status.received.as_ref().is_some_and(|received| received.sync_id == sync.id);
+    ((draft.admitted || is_connected || is_expected) && !gave_up).then(|| {
+        let source = draft.status.source.as_ref().map(|source| source.name.as_str()).unwrap_or_default();
+        let message = format!("receives sync {} of {source}, attempt {}", sync.id, sync.attempt);
+        Standing::new(Phase::Transferring, true, Reason::SyncInProgress, message)
+    })
+}
+
+/// Nothing runs.
+fn resting(view: &View<'_>, draft: &Draft) -> Standing {
+    if view.seen.destination.spec.paused {
+        return Standing::new(Phase::Paused, false, Reason::Paused, "spec.paused is true: syncs are refused");
+    }
+    if let Some(Hold { reason, message, .. }) = &draft.hold {
+        let phase = if *reason == Reason::Preparing { Phase::Starting } else { Phase::Waiting };
+        return Standing::new(phase, false, *reason, message.clone());
+    }
+    let sync = draft.status.current_sync.as_ref();
+    if let Some((sync, failure)) = sync.and_then(|sync| Some((sync, sync.last_failure.as_ref()?))) {
+        let reason = failure.reason.parse().unwrap_or(Reason::TransferFailed);
+        let message = format!("sync {}: {}; waits for its next attempt", sync.id, failure.message);
+        return Standing::new(Phase::Waiting, false, reason, message);
+    }
+    let tag = view.seen.destination.spec.trigger.as_ref().and_then(|trigger| trigger.manual.as_ref());
+    if let Some(tag) = tag.filter(|tag| draft.status.last_manual_sync.as_ref() == Some(tag)) {
+        let message =
+            format!("spec.trigger.manual `{tag}` has had its sync: set a new value to accept another");
+        return Standing::new(Phase::Waiting, false, Reason::WaitingForManual, message);
+    }
+    Standing::new(Phase::Listening, false, Reason::Listening, "waits for its source")
+}
+
+/// Progress as the status shows it.
+fn progress(seen: &control::Progress) -> Progress {
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let percent =
+        (u128::from(seen.bytes_done) * 100).checked_div(u128::from(seen.bytes_total)).unwrap_or(0).min(100);
+    let left = seen.bytes_total.saturating_sub(seen.bytes_done);
+    Progress {
+        summary: format!(
+            "{percent}% {} of {}",
+            quantity::display(seen.bytes_done),
+            quantity::display(seen.bytes_total)
+        ),
+        bytes_done: number(seen.bytes_done),
+        bytes_total: number(seen.bytes_total),
+        files_done: number(seen.files_done),
+        files_total: number(seen.files_total),
+        rate: number(seen.rate),
+        eta_seconds: left.checked_div(seen.rate).map(number),
+    }
+}
+
+/// What this destination drops.
+fn cannot_keep(abilities: &Abilities) -> Vec<String> {
+    let list = [
+        (abilities.owners, "owners and groups"),
+        (abilities.devices, "device nodes"),
+        (abilities.file_capabilities, "security.capability"),
+        (abilities.acls, "POSIX ACLs"),
+        (abilities.user_xattrs, "user.* extended attributes"),
+        (abilities.hard_links, "hard links"),
+        (abilities.symlinks, "symbolic links"),
+        (abilities.holes, "holes in files"),
+        (abilities.case_sensitive, "names that differ only in case"),
+    ];
+    let mut missing: Vec<String> =
+        list.iter().filter(|(kept, _)| !kept).map(|(_, what)| (*what).to_owned()).collect();
+    if abilities.time_grain > 1 {
+        missing.push(format!("times finer than {} ns", abilities.time_grain));
+    }
+    missing
+}
