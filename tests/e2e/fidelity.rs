@@ -144,8 +144,15 @@ async fn written_just_before_the_cut(pair: Pair, class: &str) -> Result<()> {
         ensure!(replica == vec![round; 8192], "round {round}: the replica holds {:?}…", &replica[..4]);
         let kept = fs::read(restored.path.join("log"))?;
         let whole = fs::read(volume.path.join("log"))?;
-        ensure!(kept.len() as u64 >= acknowledged, "round {round}: {} bytes of {acknowledged} acknowledged", kept.len());
-        ensure!(whole.starts_with(&kept), "round {round}: the replica's log is no prefix of the application's");
+        ensure!(
+            kept.len() as u64 >= acknowledged,
+            "round {round}: {} bytes of {acknowledged} acknowledged",
+            kept.len()
+        );
+        ensure!(
+            whole.starts_with(&kept),
+            "round {round}: the replica's log is no prefix of the application's"
+        );
         pair.destination.release(&restored).await?;
     }
     Ok(())
@@ -155,6 +162,9 @@ async fn allow_privileged_movers(site: &Site) -> Result<()> {
     let annotate = json!({ "metadata": { "annotations": { "scribe.dev/privileged-movers": "true" } } });
     let namespaces: Api<Namespace> = Api::all(site.client.clone());
     let patch = Patch::Merge(annotate);
-    namespaces.patch(&site.namespace, &PatchParams::default(), &patch).await.context("annotate the namespace")?;
+    namespaces
+        .patch(&site.namespace, &PatchParams::default(), &patch)
+        .await
+        .context("annotate the namespace")?;
     Ok(())
 }

@@ -52,7 +52,10 @@ async fn small_second_sync(pair: Pair) -> Result<()> {
     ensure!(second.bytes_sent < SIZE as i64 / 20, "the second sync sent {second:?}");
     equal(&pair, &volume, "second", ROOT_KEPT).await?;
 
-    let seen = pair.destination.await_destination("db", "holding two replicas", |rd| status(rd).replicas.len() == 2).await?;
+    let seen = pair
+        .destination
+        .await_destination("db", "holding two replicas", |rd| status(rd).replicas.len() == 2)
+        .await?;
     let seen = status(&seen);
     let newest = seen.recovery_point.context("the destination has a recovery point")?;
     let source = pair.source.await_source("db", "at the same recovery point", |rs| {
@@ -73,10 +76,19 @@ async fn nothing_changed() -> Result<()> {
         .await?;
         pair.source.source("db", source("data")).await?;
         pair.source.sync("db", "first").await?;
-        let before = status(&pair.destination.await_destination("db", "published", |rd| status(rd).latest_image.is_some()).await?);
+        let before = status(
+            &pair
+                .destination
+                .await_destination("db", "published", |rd| status(rd).latest_image.is_some())
+                .await?,
+        );
         pair.source.sync("db", "second").await?;
-        let later = |rd: &_| status(rd).recovery_point.map(|point| point.data_time.0) > before.recovery_point.as_ref().map(|point| point.data_time.0);
-        let after = status(&pair.destination.await_destination("db", "at a later recovery point", later).await?);
+        let later = |rd: &_| {
+            status(rd).recovery_point.map(|point| point.data_time.0)
+                > before.recovery_point.as_ref().map(|point| point.data_time.0)
+        };
+        let after =
+            status(&pair.destination.await_destination("db", "at a later recovery point", later).await?);
         ensure!(after.latest_image == before.latest_image && after.replicas.len() == 1, "{after:?}");
         Ok(())
     })
@@ -92,17 +104,24 @@ async fn on_schedule() -> Result<()> {
             chown(&root.join("file"), APP, APP)
         })
         .await?;
-        let spec = with(source("data"), json!({ "trigger": { "manual": null, "schedule": "* * * * *" }, "rpo": "5m" }));
+        let spec = with(
+            source("data"),
+            json!({ "trigger": { "manual": null, "schedule": "* * * * *" }, "rpo": "5m" }),
+        );
         let spec = without_nulls(spec);
         pair.source.source("db", spec).await?;
-        let first = pair.source.await_source("db", "synced at its creation", |rs| source_status(rs).recovery_point.is_some()).await?;
+        let first = pair
+            .source
+            .await_source("db", "synced at its creation", |rs| source_status(rs).recovery_point.is_some())
+            .await?;
         let first = source_status(&first);
         ensure!(first.next_sync_time.is_some(), "{first:?}");
         fs::write(volume.path.join("file"), "at the tick")?;
         chown(&volume.path.join("file"), APP, APP)?;
         pair.source
             .await_source("db", "synced on schedule", |rs| {
-                source_status(rs).recovery_point.map(|point| point.data_time.0) > first.recovery_point.as_ref().map(|point| point.data_time.0)
+                source_status(rs).recovery_point.map(|point| point.data_time.0)
+                    > first.recovery_point.as_ref().map(|point| point.data_time.0)
             })
             .await?;
         equal(&pair, &volume, "restored", ROOT_KEPT).await
@@ -124,7 +143,9 @@ async fn old_replicas_are_pruned() -> Result<()> {
         }
         let pruned = |rd: &_| {
             let status = status(rd);
-            status.replicas.len() == 2 && status.latest_image.map(|image| image.name) == status.replicas.first().map(|replica| replica.name.clone())
+            status.replicas.len() == 2
+                && status.latest_image.map(|image| image.name)
+                    == status.replicas.first().map(|replica| replica.name.clone())
         };
         pair.destination.await_destination("db", "holding the two newest replicas", pruned).await?;
         equal(&pair, &volume, "restored", ROOT_KEPT).await
@@ -138,7 +159,10 @@ async fn paused_starts_nothing() -> Result<()> {
     with_pair("paused", Span::OneCluster, |pair| async move {
         prepare(&pair, "ext4", destination("ext4", "1Gi"), |root| chown(root, APP, APP)).await?;
         pair.source.source("db", with(source("data"), json!({ "paused": true }))).await?;
-        let paused = pair.source.await_source("db", "paused", |rs| synchronizing(&source_status(rs).conditions).0 == "Paused").await?;
+        let paused = pair
+            .source
+            .await_source("db", "paused", |rs| synchronizing(&source_status(rs).conditions).0 == "Paused")
+            .await?;
         ensure!(source_status(&paused).current_sync.is_none(), "a paused source started a sync");
         pair.source.patch::<ReplicationSource>("db", json!({ "spec": { "paused": false } })).await?;
         pair.source.sync("db", "first").await?;
@@ -153,7 +177,12 @@ fn transfer(rs: &ReplicationSource) -> Result<Transfer> {
 }
 
 /// The newest replica, restored under a name, equals the source's volume, which nobody has written since the cut.
-pub async fn equal(pair: &Pair, volume: &scribe_tests::site::Volume, name: &str, ignore: Ignore) -> Result<()> {
+pub async fn equal(
+    pair: &Pair,
+    volume: &scribe_tests::site::Volume,
+    name: &str,
+    ignore: Ignore,
+) -> Result<()> {
     let restored = pair.destination.restore("db", name, "ext4").await?;
     let differences = Tree::read(&volume.path)?.differences(&Tree::read(&restored.path)?, ignore);
     ensure!(differences.is_empty(), "the replica differs from its cut:\n{}", differences.join("\n"));

@@ -5,8 +5,10 @@
 pub mod cluster;
 pub mod command;
 pub mod dump;
+pub mod faults;
 pub mod fixture;
 pub mod images;
+pub mod kubectl;
 pub mod site;
 pub mod tree;
 pub mod wait;

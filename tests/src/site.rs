@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -108,6 +108,22 @@ impl Site {
         pods.delete(&volume.pod, &DeleteParams::default().grace_period(0)).await?;
         await_condition(&pods, &volume.pod, "gone", |pod| pod.is_none()).await?;
         Ok(())
+    }
+
+    /// What the driver calls the volume of a bound claim.
+    ///
+    /// # Errors
+    /// The claim is not bound.
+    pub async fn volume_handle(&self, claim: &str) -> Result<String> {
+        let claims = self.api::<PersistentVolumeClaim>();
+        let is_bound = |claim: Option<&PersistentVolumeClaim>| {
+            claim.and_then(|claim| claim.spec.as_ref()).is_some_and(|spec| spec.volume_name.is_some())
+        };
+        let bound = await_condition(&claims, claim, "bound", is_bound).await?.context("it was there")?;
+        let name = bound.spec.and_then(|spec| spec.volume_name).context("the claim is bound")?;
+        let volume = Api::<PersistentVolume>::all(self.client.clone()).get(&name).await?;
+        let csi = volume.spec.and_then(|spec| spec.csi).context("the volume is a CSI driver's")?;
+        Ok(csi.volume_handle)
     }
 
     /// Makes a ReplicationDestination from its spec.

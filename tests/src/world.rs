@@ -1,8 +1,6 @@
 //! Scribe in the two clusters of the e2e tier, and a namespace of its own for each test.
 
 use std::future::Future;
-use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -11,8 +9,8 @@ use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, Client};
 
 use crate::cluster::{Cluster, repository};
-use crate::command::run;
 use crate::dump::dump;
+use crate::kubectl::Kubectl;
 use crate::site::Site;
 use crate::wait::await_condition;
 
@@ -28,19 +26,17 @@ pub const CONTROLLER: &str = "scribe-controller";
 ///
 /// # Errors
 /// kubectl refuses a manifest, or the controller does not become ready.
-pub async fn install(cluster: &Cluster, kustomization: &str) -> Result<()> {
+pub async fn install(kubectl: &Kubectl, kustomization: &str) -> Result<()> {
     let folder = repository().join(kustomization);
     let folder = folder.to_str().context("the repository's path is not UTF-8")?;
-    let deployments: Api<Deployment> = Api::namespaced(cluster.client().await?, SYSTEM);
+    let deployments: Api<Deployment> = Api::namespaced(kubectl.client().await?, SYSTEM);
     let installed = deployments.get_opt(CONTROLLER).await?.is_some();
-    kubectl(cluster, &["apply", "--server-side", "--force-conflicts", "--kustomize", folder])?;
+    kubectl.run(&["apply", "--server-side", "--force-conflicts", "--kustomize", folder])?;
     if installed {
-        kubectl(cluster, &["rollout", "restart", "deployment", CONTROLLER, "--namespace", SYSTEM])?;
+        kubectl.run(&["rollout", "restart", "deployment", CONTROLLER, "--namespace", SYSTEM])?;
     }
-    await_condition(&deployments, CONTROLLER, "available", |deployment| {
-        deployment.is_some_and(is_rolled_out)
-    })
-    .await?;
+    let rolled_out = |deployment: Option<&Deployment>| deployment.is_some_and(is_rolled_out);
+    await_condition(&deployments, CONTROLLER, "available", rolled_out).await?;
     Ok(())
 }
 
@@ -51,15 +47,6 @@ fn is_rolled_out(deployment: &Deployment) -> bool {
         && status.updated_replicas == Some(1)
         && status.available_replicas == Some(1)
         && status.replicas == Some(1)
-}
-
-/// Runs kubectl as the cluster's administrator and returns what it prints.
-///
-/// # Errors
-/// kubectl fails: the error holds its words.
-pub fn kubectl(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
-    let mut command = Command::new(cluster.binaries().program("kubectl"));
-    run(command.env("KUBECONFIG", cluster.kubeconfig()).args(arguments))
 }
 
 /// A source's side and a destination's side, each a namespace of its own.
@@ -89,7 +76,10 @@ where
 {
     let west = attach(CLUSTERS[0])?;
     let east = if span == Span::TwoClusters { attach(CLUSTERS[1])? } else { west.clone() };
-    let pair = Pair { source: site(west, &format!("{name}-src")).await?, destination: site(east, &format!("{name}-dst")).await? };
+    let pair = Pair {
+        source: site(west, &format!("{name}-src")).await?,
+        destination: site(east, &format!("{name}-dst")).await?,
+    };
     let result = test(pair.clone()).await;
     for side in [&pair.source, &pair.destination] {
         if result.is_err() {
@@ -113,13 +103,8 @@ async fn site(cluster: Cluster, name: &str) -> Result<Site> {
     let client = cluster.client().await?;
     let metadata = ObjectMeta { generate_name: Some(format!("{name}-")), ..ObjectMeta::default() };
     let namespace = Namespace { metadata, ..Namespace::default() };
-    let made = namespaces(&client).create(&PostParams::default(), &namespace).await.context("create a namespace")?;
+    let made =
+        namespaces(&client).create(&PostParams::default(), &namespace).await.context("create a namespace")?;
     let namespace = made.metadata.name.context("a namespace has a name")?;
     Ok(Site { cluster, client, namespace })
-}
-
-/// The folder of shipped manifests, for what a test wants to look up in them.
-#[must_use]
-pub fn manifests() -> std::path::PathBuf {
-    Path::new(&repository()).join("deploy")
 }

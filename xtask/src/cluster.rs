@@ -72,7 +72,7 @@ async fn up(name: &str, without_csi: bool, images: &[PathBuf]) -> Result<()> {
 }
 
 /// Builds the driver and returns its path.
-fn build_csi_driver() -> Result<PathBuf> {
+pub fn build_csi_driver() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = process::Command::new(cargo);
     build.current_dir(repository()).args(["build", "--quiet", "--package", "scribe-test-csi"]);
@@ -80,7 +80,8 @@ fn build_csi_driver() -> Result<PathBuf> {
     Ok(target_dir().join("debug/scribe-test-csi"))
 }
 
-fn target_dir() -> PathBuf {
+/// Where cargo puts what it builds.
+pub fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
 }
 

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod codegen;
+mod demo;
 mod image;
 mod lint;
 mod process;
@@ -23,6 +24,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Replicate a database between two real clusters, lose one, bring it back
+    Demo(demo::Options),
     /// Development clusters on this machine
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -50,6 +53,7 @@ async fn main() -> anyhow::Result<()> {
     match command {
         Command::Cluster(command) => cluster::run(command).await,
         Command::Image(command) => image::run(&command),
+        Command::Demo(options) => demo::run(&options).await,
         Command::Codegen => codegen::run(),
         Command::Lint => lint::lint(),
         Command::Test(options) => test::test(&options).await,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use scribe_tests::cluster::{Binaries, Cluster, Options as ClusterOptions, ensure_prerequisites};
+use scribe_tests::kubectl::Kubectl;
 use scribe_tests::world;
 use tracing::{error, info};
 
@@ -108,7 +109,9 @@ async fn end_to_end(options: &Options) -> Result<()> {
     for name in world::CLUSTERS {
         let cluster = Cluster::up(name, &ClusterOptions { csi_driver: csi_driver.clone() }).await?;
         cluster.import_image(&image)?;
-        world::install(&cluster, "deploy/overlays/dev").await.with_context(|| format!("install Scribe on {name}"))?;
+        world::install(&Kubectl::of(&cluster), "deploy/overlays/dev")
+            .await
+            .with_context(|| format!("install Scribe on {name}"))?;
     }
     let result = cargo_test(&["--workspace", "--test", "e2e"], options);
     if options.keep {
