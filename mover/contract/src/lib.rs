@@ -31,6 +31,10 @@ pub const DATA_DIR: &str = "/data";
 pub const RUN_DIR: &str = "/scribe/run";
 /// The folder that libnss-extrausers reads, writable, so that any `runAsUser` has a name.
 pub const EXTRAUSERS_DIR: &str = "/var/lib/extrausers";
+/// The name that a source logs in with. Whatever uid a destination mover runs as, this is its name for sshd.
+pub const LOGIN: &str = "scribe";
+/// What the forced command exits with when it refuses a request: a stale token, a sealed volume, something that is not allowed.
+pub const REFUSED_EXIT: i32 = 77;
 /// The port that a destination's sshd listens on.
 pub const SSH_PORT: u16 = 8022;
 /// The port of the control API, on both ends.

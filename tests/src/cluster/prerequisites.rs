@@ -23,6 +23,7 @@ pub const PACKAGES: &[&str] = &[
     "iproute2",
     "iptables",
     "libnss-extrausers",
+    "libnss-wrapper",
     "mmdebstrap",
     "nftables",
     "openssh-client",

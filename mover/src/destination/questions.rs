@@ -1,0 +1,194 @@
+//! What the controller has to decide: open questions, and the answers on their way to who asked.
+
+use crate::control::Stale;
+use crate::state::StateCell;
+use jiff::Timestamp;
+use scribe_mover_contract::control::{Answer, AnswerTo, Question, QuestionKind};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// More than a legitimate source and its retries ever have; whoever holds the source's key must not fill our memory.
+const MAX_OPEN: usize = 16;
+
+/// The questions that are open. Clones share them.
+#[derive(Clone)]
+pub struct Questions {
+    open: Arc<Mutex<Open>>,
+    state: StateCell,
+}
+
+#[derive(Default)]
+struct Open {
+    last: u64,
+    asked: BTreeMap<u64, Asked>,
+}
+
+struct Asked {
+    question: Question,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// A question whose asker waits. When it is dropped, the question is closed.
+struct Ticket<'a> {
+    questions: &'a Questions,
+    id: u64,
+}
+
+impl Questions {
+    pub fn new(state: StateCell) -> Self {
+        Self { open: Arc::default(), state }
+    }
+
+    /// Asks, and waits for the answer; `None` if there is none in time. Then the question is closed, and a later answer to it is
+    /// refused: whoever gave it learns that nothing was done with it.
+    pub async fn ask(&self, about: QuestionKind, limit: Duration) -> Option<Answer> {
+        let (answer, receiver) = oneshot::channel();
+        let id = {
+            let mut open = self.lock();
+            open.asked.retain(|_, asked| !is_repeated(&asked.question.about, &about));
+            if open.asked.len() >= MAX_OPEN {
+                return None;
+            }
+            open.last += 1;
+            let id = open.last;
+            let question = Question { id, asked_at: Timestamp::now(), about };
+            open.asked.insert(id, Asked { question, answer });
+            id
+        };
+        let _ticket = Ticket { questions: self, id };
+        self.publish();
+        tokio::time::timeout(limit, receiver).await.ok()?.ok()
+    }
+
+    /// Passes an answer on.
+    ///
+    /// # Errors
+    /// The question is not open any more, or the answer is to another kind of question.
+    pub fn answer(&self, answer: AnswerTo) -> Result<(), Stale> {
+        let mut open = self.lock();
+        let asked = open.asked.remove(&answer.question);
+        let Some(asked) = asked else { return Err(Stale("that question is not open".to_owned())) };
+        if !fits(&asked.question.about, &answer.answer) {
+            open.asked.insert(answer.question, asked);
+            return Err(Stale("that is not an answer to this kind of question".to_owned()));
+        }
+        asked
+            .answer
+            .send(answer.answer)
+            .map_err(|_| Stale("nobody waits for that answer any more".to_owned()))
+    }
+
+    fn publish(&self) {
+        let open = self.lock();
+        let questions: Vec<_> = open.asked.values().map(|asked| asked.question.clone()).collect();
+        // Within the lock, so that an older list never replaces a newer one.
+        self.state.change(|state| state.questions = questions);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        // Nothing in here can panic half-way.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.questions.lock().asked.remove(&self.id);
+        self.questions.publish();
+    }
+}
+
+/// Whether the newer question makes the older one pointless: its asker has come again.
+fn is_repeated(older: &QuestionKind, newer: &QuestionKind) -> bool {
+    match (older, newer) {
+        (QuestionKind::Handshake(a), QuestionKind::Handshake(b)) => {
+            (&a.sync_id, a.attempt, &a.claim_uid) == (&b.sync_id, b.attempt, &b.claim_uid)
+        }
+        (QuestionKind::Commit { commit: a, .. }, QuestionKind::Commit { commit: b, .. }) => a == b,
+        (QuestionKind::Published(a), QuestionKind::Published(b)) => a == b,
+        _ => false,
+    }
+}
+
+fn fits(about: &QuestionKind, answer: &Answer) -> bool {
+    matches!(
+        (about, answer),
+        (QuestionKind::Handshake(_), Answer::Handshake(_))
+            | (QuestionKind::Commit { .. }, Answer::Commit(_))
+            | (QuestionKind::Published(_), Answer::Published(_))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use scribe_mover_contract::peer::{PublicationState, Published};
+
+    fn published(sync: &str) -> QuestionKind {
+        QuestionKind::Published(Published { sync_id: sync.to_owned(), attempt: 1 })
+    }
+
+    async fn first_id(state: &StateCell) -> u64 {
+        loop {
+            let now = state.current();
+            match now.questions.first() {
+                Some(question) => return question.id,
+                None => state.after(now.revision).await,
+            };
+        }
+    }
+
+    fn answer(question: u64, answer: Answer) -> AnswerTo {
+        AnswerTo { instance: String::new(), question, answer }
+    }
+
+    #[tokio::test]
+    async fn an_answer_reaches_who_asked_and_closes_the_question() {
+        let state = StateCell::new();
+        let questions = Questions::new(state.clone());
+        let asking = questions.clone();
+        let asked = tokio::spawn(async move { asking.ask(published("a"), Duration::from_secs(60)).await });
+        let id = first_id(&state).await;
+        let wrong = Answer::Commit(scribe_mover_contract::control::CommitVerdict::Refused {
+            reason: String::new(),
+            message: String::new(),
+        });
+        assert!(questions.answer(answer(id, wrong)).is_err());
+        let right = Answer::Published(PublicationState::Unknown);
+        questions.answer(answer(id, right.clone())).unwrap();
+        assert_eq!(asked.await.unwrap(), Some(right.clone()));
+        assert!(state.current().questions.is_empty());
+        assert!(questions.answer(answer(id, right)).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_question_without_an_answer_is_closed() {
+        let state = StateCell::new();
+        let questions = Questions::new(state.clone());
+        assert_eq!(questions.ask(published("a"), Duration::ZERO).await, None);
+        assert!(state.current().questions.is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_again_replaces_its_own_question() {
+        let state = StateCell::new();
+        let questions = Questions::new(state.clone());
+        let asking = questions.clone();
+        let first = tokio::spawn(async move { asking.ask(published("a"), Duration::from_secs(60)).await });
+        let id = first_id(&state).await;
+        let asking = questions.clone();
+        let second = tokio::spawn(async move { asking.ask(published("a"), Duration::from_secs(60)).await });
+        assert_eq!(first.await.unwrap(), None);
+        let now = loop {
+            let now = state.current();
+            if now.questions.len() == 1 && now.questions[0].id != id {
+                break now.questions[0].id;
+            }
+            state.after(now.revision).await;
+        };
+        questions.answer(answer(now, Answer::Published(PublicationState::Unknown))).unwrap();
+        assert!(second.await.unwrap().is_some());
+    }
+}

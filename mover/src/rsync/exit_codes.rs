@@ -1,0 +1,227 @@
+//! What rsync's end means: every exit code has a class.
+
+use crate::reason::{Failure, Reason};
+use scribe_mover_contract::job::Outcome;
+use std::collections::VecDeque;
+
+/// How an rsync that did not succeed ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything is there, except for files that vanished while they were read. Fit for a live source only.
+    Vanished(String),
+    /// The forced command refused: the session is over, or the volume is sealed. Shake hands again.
+    SessionOver(String),
+    /// It failed.
+    Failed(Failure),
+}
+
+/// Lines of standard error: the first ones tell the cause, the last ones how it ended.
+#[derive(Debug, Default)]
+pub struct Errors {
+    first: Vec<String>,
+    last: VecDeque<String>,
+    line: Vec<u8>,
+}
+
+const KEPT: usize = 8;
+const MAX_LINE: usize = 512;
+
+impl Errors {
+    /// Takes the next piece.
+    pub fn push(&mut self, piece: &[u8]) {
+        for &byte in piece {
+            match byte {
+                b'\n' => self.finish_line(),
+                _ if self.line.len() < MAX_LINE => self.line.push(byte),
+                _ => {}
+            }
+        }
+    }
+
+    fn finish_line(&mut self) {
+        let text = String::from_utf8_lossy(&self.line).trim().to_owned();
+        self.line.clear();
+        if text.is_empty() {
+            return;
+        }
+        tracing::info!("{text}");
+        if self.first.len() < KEPT {
+            self.first.push(text);
+        } else {
+            if self.last.len() == KEPT {
+                self.last.pop_front();
+            }
+            self.last.push_back(text);
+        }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &str> {
+        self.first.iter().chain(&self.last).map(String::as_str)
+    }
+
+    fn find(&self, marks: &[&str]) -> Option<&str> {
+        self.lines().find(|line| marks.iter().any(|mark| line.contains(mark)))
+    }
+
+    /// The line that says the most about the cause. rsync has escaped whatever is odd about a name in it.
+    fn cause(&self) -> String {
+        let is_summary = |line: &&str| !line.starts_with("rsync error:");
+        self.lines().find(is_summary).or_else(|| self.lines().next()).unwrap_or("it said nothing").to_owned()
+    }
+}
+
+/// Judges the end of an rsync: its exit code, `None` if a signal ended it, and what it wrote to standard error.
+pub fn judge(code: Option<i32>, mut errors: Errors) -> Verdict {
+    errors.finish_line();
+    if let Some(line) = errors.lines().find_map(|line| line.strip_prefix("scribe: refused: ")) {
+        return Verdict::SessionOver(line.to_owned());
+    }
+    let failed = |outcome, reason, what: &str, line: String| {
+        Verdict::Failed(Failure::new(outcome, reason, format!("{what}: {line}")))
+    };
+    let lost = |what: &str| failed(Outcome::Transient, Reason::ConnectionLost, what, errors.cause());
+    let broken = |what: &str| failed(Outcome::Transient, Reason::TransferFailed, what, errors.cause());
+    match code {
+        None => lost("rsync was killed"),
+        Some(1) => failed(
+            Outcome::Permanent,
+            Reason::InternalError,
+            "rsync did not take its options",
+            errors.cause(),
+        ),
+        Some(2 | 4) => {
+            failed(Outcome::Permanent, Reason::ProtocolMismatch, "the rsyncs do not match", errors.cause())
+        }
+        Some(24) => Verdict::Vanished(errors.cause()),
+        Some(3 | 11 | 13 | 22 | 23 | 25) => from_lines(&errors),
+        Some(5 | 10 | 12 | 30 | 35 | 255) => {
+            // A full volume ends the other side's rsync, and what is seen here is that the connection breaks.
+            full(&errors).map_or_else(|| lost("the connection broke during the transfer"), Verdict::Failed)
+        }
+        Some(14..=16 | 19..=21) => lost("rsync was interrupted"),
+        Some(124..=127) => broken("ssh or the remote command could not be run"),
+        Some(code) => broken(&format!("rsync ended with {code}")),
+    }
+}
+
+fn full(errors: &Errors) -> Option<Failure> {
+    let line = errors.find(&["No space left on device (28)", "Disk quota exceeded (122)"])?;
+    Some(Failure::permanent(Reason::DestinationFull, format!("the receiving volume is full: {line}")))
+}
+
+/// The code only says that something failed; the lines say what.
+fn from_lines(errors: &Errors) -> Verdict {
+    if let Some(failure) = full(errors) {
+        return Verdict::Failed(failure);
+    }
+    let denied = ["Permission denied (13)", "Operation not permitted (1)"];
+    if let Some(line) = errors.find(&denied) {
+        return Verdict::Failed(Failure::permanent(
+            Reason::NeedsPrivilege,
+            format!(
+                "{line}; run the mover as the owner of the data (moverSecurityContext.runAsUser), or as root in a \
+                 namespace that allows it"
+            ),
+        ));
+    }
+    let unreadable = ["Input/output error (5)", "Structure needs cleaning (117)", "Bad message (74)"];
+    let at_the_source = errors
+        .lines()
+        .find(|line| line.contains("[sender]") && unreadable.iter().any(|mark| line.contains(mark)));
+    match at_the_source {
+        Some(line) => Verdict::Failed(Failure::transient(Reason::SourceReadError, line)),
+        None => Verdict::Failed(Failure::transient(Reason::TransferFailed, errors.cause())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(code: Option<i32>, text: &str) -> Verdict {
+        let mut errors = Errors::default();
+        errors.push(text.as_bytes());
+        judge(code, errors)
+    }
+
+    fn reason(code: Option<i32>, text: &str) -> (String, Outcome) {
+        match verdict(code, text) {
+            Verdict::Failed(failure) => (failure.reason, failure.outcome),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_code_fails_and_has_a_class() {
+        for code in (1..=255).filter(|code| *code != 24) {
+            assert!(matches!(verdict(Some(code), ""), Verdict::Failed(_)), "{code}");
+        }
+        assert!(matches!(verdict(None, ""), Verdict::Failed(_)));
+    }
+
+    #[test]
+    fn the_lines_tell_the_reason() {
+        let cases = [
+            (
+                23,
+                "rsync: [sender] send_files failed to open \"/data/a\": Permission denied (13)\n",
+                "NeedsPrivilege",
+            ),
+            (
+                23,
+                "rsync: [generator] chown \"/data/a\" failed: Operation not permitted (1)\n",
+                "NeedsPrivilege",
+            ),
+            (
+                11,
+                "rsync: [receiver] write failed on \"/data/a\": No space left on device (28)\n",
+                "DestinationFull",
+            ),
+            (
+                12,
+                "rsync: [receiver] write failed on \"/data/a\": No space left on device (28)\n",
+                "DestinationFull",
+            ),
+            (
+                23,
+                "rsync: [generator] mkdir \"/data/a\" failed: Disk quota exceeded (122)\n",
+                "DestinationFull",
+            ),
+            (
+                23,
+                "rsync: [sender] read errors mapping \"/data/a\": Input/output error (5)\n",
+                "SourceReadError",
+            ),
+            (
+                23,
+                "rsync: [receiver] read errors mapping \"/data/a\": Input/output error (5)\n",
+                "TransferFailed",
+            ),
+            (12, "client_loop: send disconnect: Broken pipe\n", "ConnectionLost"),
+            (255, "ssh: connect to host destination port 8022: Connection refused\n", "ConnectionLost"),
+            (1, "rsync: unknown option\n", "InternalError"),
+        ];
+        for (code, text, expected) in cases {
+            assert_eq!(reason(Some(code), text).0, expected, "{code} {text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_not_a_lost_connection() {
+        let text = "scribe: refused: token 5 is not that of the current session\nrsync: connection unexpectedly closed\n";
+        assert!(matches!(verdict(Some(12), text), Verdict::SessionOver(_)));
+    }
+
+    #[test]
+    fn vanished_files_are_for_the_caller_to_judge() {
+        assert!(matches!(verdict(Some(24), "file has vanished: \"/data/a\"\n"), Verdict::Vanished(_)));
+    }
+
+    #[test]
+    fn the_cause_survives_a_flood_of_lines() {
+        let mut text = "rsync: [sender] send_files failed to open \"a\": Permission denied (13)\n".to_owned();
+        text.push_str(&"rsync: [generator] something else\n".repeat(10_000));
+        text.push_str(&"x".repeat(10 * MAX_LINE));
+        assert_eq!(reason(Some(23), &text).0, "NeedsPrivilege");
+    }
+}

@@ -1,0 +1,371 @@
+//! The sending end: one attempt to bring one cut to the destination and to see it published.
+
+mod connect;
+mod ending;
+mod exchange;
+mod survey;
+mod transfer;
+
+use crate::args::RunArgs;
+use crate::reason::{Failure, Reason};
+use crate::rsync::arguments::Transfer;
+use crate::state::StateCell;
+use anyhow::{Context, Result};
+use connect::Route;
+use ending::Notes;
+use exchange::{NoAnswer, exchange};
+use jiff::{SignedDuration, Timestamp};
+use openssh::Session;
+use scribe_mover_contract::PROTOCOL;
+use scribe_mover_contract::control::{Activity, Progress};
+use scribe_mover_contract::job::{Outcome, SourceJob};
+use scribe_mover_contract::peer::{
+    Abilities, Commit, CommitAnswer, Comparison, Consistency, Handshake, HandshakeAnswer, PublicationState,
+    Published, Verdict, VolumeMode,
+};
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::Instant;
+use transfer::{Sender, Sent};
+
+/// How often a session may be lost to the destination's restarts before this attempt ends.
+const MAX_SESSIONS: u32 = 5;
+/// A peer that asks for longer pauses does not get them: it may be well again sooner than it thinks.
+const MAX_PAUSE: u64 = 60;
+/// Clocks that differ by more are reported: data times and schedules of the two sides are compared by people.
+const MAX_SKEW: SignedDuration = SignedDuration::from_secs(5);
+
+/// Does the job; returns the exit code.
+///
+/// # Errors
+/// The last words cannot be left.
+pub async fn run(
+    args: &RunArgs,
+    job: SourceJob,
+    state: &StateCell,
+    stop: impl Future<Output = ()>,
+) -> Result<u8> {
+    let mut source = Source { args, job, state, notes: Notes::default() };
+    let end = tokio::select! {
+        end = source.sync() => end,
+        () = stop => Err(Failure::transient(Reason::ConnectionLost, "the mover was told to end before it was done")),
+    };
+    match &end {
+        Ok(()) => tracing::info!(sync = source.job.sync_id, "published"),
+        Err(failure) => tracing::error!(sync = source.job.sync_id, "{failure}"),
+    }
+    let termination = ending::termination(&source.job, end, source.notes);
+    state.change(|state| state.activity = Activity::Finished);
+    ending::leave(&termination, &args.termination_file)?;
+    Ok(termination.result.exit_code())
+}
+
+struct Source<'a> {
+    args: &'a RunArgs,
+    job: SourceJob,
+    state: &'a StateCell,
+    notes: Notes,
+}
+
+/// What a handshake leads to.
+enum Next {
+    Send { token: u64, clean: bool, abilities: Abilities },
+    AskPublished { deadline: Duration },
+}
+
+/// What a session leads to.
+enum Committed {
+    Received { deadline: Duration },
+    SessionOver(String),
+}
+
+impl Source<'_> {
+    async fn sync(&mut self) -> Result<(), Failure> {
+        let route = Route::prepare(self.args, &self.job)
+            .map_err(|error| Failure::permanent(Reason::KeysMissing, format!("{error:#}")))?;
+        self.show(Activity::Connecting);
+        let mut last_words = String::new();
+        for _ in 0..MAX_SESSIONS {
+            let (session, next) = self.shake_hands(&route).await?;
+            let deadline = match next {
+                Next::AskPublished { deadline } => deadline,
+                Next::Send { token, clean, abilities } => {
+                    match self.transfer_and_commit(&route, session, token, clean, &abilities).await? {
+                        Committed::Received { deadline } => deadline,
+                        Committed::SessionOver(message) => {
+                            tracing::warn!("the session is over: {message}");
+                            last_words = message;
+                            continue;
+                        }
+                    }
+                }
+            };
+            return self.await_publication(&route, deadline).await;
+        }
+        Err(Failure::transient(
+            Reason::ConnectionLost,
+            format!("the session was lost again and again: {last_words}"),
+        ))
+    }
+
+    /// Connects and asks until the destination says something else than "wait".
+    async fn shake_hands(&mut self, route: &Route) -> Result<(Session, Next), Failure> {
+        let mut lost = 0;
+        loop {
+            let session = route.connect().await?;
+            loop {
+                let asked_at = Timestamp::now();
+                let handshake = self.handshake(route, asked_at).map_err(|error| Failure::internal(&error))?;
+                match exchange::<HandshakeAnswer>(&session, "scribe handshake", &handshake).await {
+                    Ok(answer) => {
+                        lost = 0;
+                        if let Some(next) = self.heed(answer, asked_at).await? {
+                            return Ok((session, next));
+                        }
+                    }
+                    Err(error) => {
+                        lost += 1;
+                        tracing::warn!("{error}");
+                        if lost >= MAX_SESSIONS {
+                            return Err(Failure::transient(Reason::ConnectionLost, error.to_string()));
+                        }
+                        break;
+                    }
+                }
+            }
+            pause(1).await;
+        }
+    }
+
+    /// What to do after an answer; nothing if it was "wait", and the wait is over.
+    async fn heed(&mut self, answer: HandshakeAnswer, asked_at: Timestamp) -> Result<Option<Next>, Failure> {
+        self.note_skew(&answer, asked_at);
+        if answer.published.is_some() {
+            self.notes.recovery_point = answer.published;
+        }
+        match answer.verdict {
+            Verdict::Send { token, clean, .. } => {
+                let abilities = answer.abilities.ok_or_else(|| {
+                    Failure::transient(
+                        Reason::ProtocolMismatch,
+                        "the destination did not say what it can keep",
+                    )
+                })?;
+                Ok(Some(Next::Send { token, clean, abilities }))
+            }
+            Verdict::Received { publish_deadline } => {
+                Ok(Some(Next::AskPublished { deadline: Duration::from_secs(publish_deadline) }))
+            }
+            Verdict::Wait { seconds, message } => {
+                tracing::info!("the destination asks to wait: {message}");
+                self.show(Activity::Waiting);
+                pause(seconds).await;
+                Ok(None)
+            }
+            Verdict::Refused { reason, message, permanent } => {
+                let outcome = if permanent { Outcome::Refused } else { Outcome::Transient };
+                Err(Failure { outcome, reason, message })
+            }
+        }
+    }
+
+    fn handshake(&self, route: &Route, sent_at: Timestamp) -> Result<Handshake> {
+        let job = &self.job;
+        let used = used(&self.args.data_dir)?;
+        Ok(Handshake {
+            protocol: PROTOCOL,
+            sync_id: job.sync_id.clone(),
+            attempt: job.attempt,
+            cluster_id: job.cluster_id.clone(),
+            claim_uid: job.claim_uid.clone(),
+            cut_uid: job.cut_uid.clone(),
+            data_time: job.data_time,
+            consistency: job.consistency,
+            comparison: job.comparison,
+            relationship: route.relationship.clone(),
+            generation: job.generation,
+            source_name: job.source_name.clone(),
+            rpo_seconds: job.rpo_seconds,
+            schedule: job.schedule.clone(),
+            time_zone: job.time_zone.clone(),
+            volume_mode: VolumeMode::Filesystem,
+            expected_bytes: used.bytes,
+            expected_files: used.files,
+            sent_at,
+        })
+    }
+
+    fn note_skew(&mut self, answer: &HandshakeAnswer, asked_at: Timestamp) {
+        let Some(theirs) = answer.answered_at else { return };
+        let now = Timestamp::now();
+        // Somewhere between question and answer is exact enough.
+        let skew =
+            if theirs < asked_at { asked_at.duration_since(theirs) } else { theirs.duration_since(now) };
+        if skew > MAX_SKEW && self.notes.warnings.is_empty() {
+            let side = if theirs < asked_at { "behind" } else { "ahead" };
+            let warning = format!("the destination's clock is {} s {side}", skew.as_secs());
+            tracing::warn!("{warning}");
+            self.notes.warnings.push(warning);
+        }
+    }
+
+    async fn transfer_and_commit(
+        &mut self,
+        route: &Route,
+        session: Session,
+        token: u64,
+        clean: bool,
+        abilities: &Abilities,
+    ) -> Result<Committed, Failure> {
+        self.show(Activity::Transferring);
+        self.survey(abilities).await?;
+        // A claim that was written to and not committed can hold anything under the right size and time.
+        let comparison = if clean { self.job.comparison } else { Comparison::Content };
+        let sender = Sender {
+            data: &self.args.data_dir,
+            state: self.state,
+            transfer: Transfer {
+                abilities,
+                comparison,
+                bandwidth_limit: self.job.bandwidth_limit,
+                excludes: &self.job.excludes,
+                token,
+                ssh_config: &route.config,
+            },
+            is_live: self.job.consistency == Consistency::None,
+        };
+        let summary = match sender.send().await? {
+            Sent::SessionOver(message) => return Ok(Committed::SessionOver(message)),
+            Sent::All { summary, warnings } => {
+                self.notes.warnings.extend(warnings);
+                summary
+            }
+        };
+        self.notes.counts = summary.counts.clone();
+        tracing::info!(differences = summary.differences, counts = ?summary.counts, "sent");
+        let commit = self.commit(comparison, clean && summary.differences == 0);
+        self.commit_until_answered(route, session, token, &commit).await
+    }
+
+    /// Looks at what there is and what gets lost.
+    async fn survey(&mut self, abilities: &Abilities) -> Result<(), Failure> {
+        if let Ok(used) = used(&self.args.data_dir) {
+            let (bytes_total, files_total) = (used.bytes, used.files);
+            self.show_progress(Progress { bytes_total, files_total, ..Progress::default() });
+        }
+        let survey = survey::survey(&self.args.data_dir, abilities).await?;
+        self.show_progress(Progress {
+            bytes_total: survey.bytes,
+            files_total: survey.files,
+            ..Progress::default()
+        });
+        self.notes.fidelity = survey.lost();
+        if self.job.strict_fidelity && !self.notes.fidelity.is_empty() {
+            let message = format!("the destination cannot keep: {}", self.notes.fidelity.join("; "));
+            return Err(Failure::permanent(Reason::FidelityRefused, message));
+        }
+        Ok(())
+    }
+
+    fn commit(&self, comparison: Comparison, unchanged: bool) -> Commit {
+        let job = &self.job;
+        Commit {
+            sync_id: job.sync_id.clone(),
+            attempt: job.attempt,
+            claim_uid: job.claim_uid.clone(),
+            cut_uid: job.cut_uid.clone(),
+            data_time: job.data_time,
+            consistency: job.consistency,
+            comparison,
+            unchanged,
+            counts: self.notes.counts.clone(),
+        }
+    }
+
+    async fn commit_until_answered(
+        &self,
+        route: &Route,
+        mut session: Session,
+        token: u64,
+        commit: &Commit,
+    ) -> Result<Committed, Failure> {
+        self.show(Activity::Committing);
+        let request = format!("scribe commit {token}");
+        loop {
+            match exchange(&session, &request, commit).await {
+                Ok(CommitAnswer::Received { publish_deadline, .. }) => {
+                    return Ok(Committed::Received { deadline: Duration::from_secs(publish_deadline) });
+                }
+                Ok(CommitAnswer::Wait { seconds }) => pause(seconds).await,
+                Ok(CommitAnswer::Refused { reason, message }) => {
+                    return Err(Failure { outcome: Outcome::Refused, reason, message });
+                }
+                Err(NoAnswer::Refused(message)) => return Ok(Committed::SessionOver(message)),
+                Err(NoAnswer::Lost(message)) => {
+                    tracing::warn!("{message}");
+                    pause(1).await;
+                    session = route.connect().await?;
+                }
+            }
+        }
+    }
+
+    async fn await_publication(&mut self, route: &Route, limit: Duration) -> Result<(), Failure> {
+        self.show(Activity::AwaitingPublication);
+        let deadline = Instant::now() + limit;
+        let question = Published { sync_id: self.job.sync_id.clone(), attempt: self.job.attempt };
+        let mut waits_for = "the destination has not said anything about it".to_owned();
+        let mut session = None;
+        while Instant::now() < deadline {
+            let connected = match session.take() {
+                Some(session) => session,
+                None => route.connect().await?,
+            };
+            match exchange(&connected, "scribe published", &question).await {
+                Ok(PublicationState::Yes { data_time }) => {
+                    self.notes.recovery_point = Some((data_time, self.job.sync_id.clone()));
+                    return Ok(());
+                }
+                Ok(PublicationState::NotYet { message }) => {
+                    waits_for = message;
+                    session = Some(connected);
+                }
+                Ok(PublicationState::GaveUp { message }) => {
+                    return Err(Failure::transient(Reason::PublicationFailed, message));
+                }
+                Ok(PublicationState::Unknown) => {
+                    let message = "the destination does not know this sync any more";
+                    return Err(Failure::transient(Reason::PublicationFailed, message));
+                }
+                Err(error) => tracing::warn!("{error}"),
+            }
+            pause(self.job.timeouts.poll).await;
+        }
+        Err(Failure::transient(Reason::PublicationTimeout, format!("not published in time: {waits_for}")))
+    }
+
+    fn show(&self, activity: Activity) {
+        self.state.change(|state| state.activity = activity);
+    }
+
+    fn show_progress(&self, progress: Progress) {
+        self.state.change(|state| state.progress = Some(progress));
+    }
+}
+
+async fn pause(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds.clamp(1, MAX_PAUSE))).await;
+}
+
+struct Used {
+    bytes: u64,
+    files: u64,
+}
+
+fn used(data: &Path) -> Result<Used> {
+    let stat = rustix::fs::statvfs(data).with_context(|| format!("measure {}", data.display()))?;
+    Ok(Used {
+        bytes: stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize),
+        files: stat.f_files.saturating_sub(stat.f_ffree),
+    })
+}

@@ -1,0 +1,210 @@
+//! Runs rsync, and watches it.
+
+use crate::reason::{Failure, Reason};
+use crate::rsync::arguments::Transfer;
+use crate::rsync::exit_codes::{Errors, Verdict, judge};
+use crate::rsync::output::{Reader, Step, Summary};
+use crate::state::StateCell;
+use anyhow::{Context, Result};
+use scribe_mover_contract::control::Progress;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdin, Command};
+use tokio::time::Instant;
+
+/// How often progress is published at most.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// Sends the cut.
+pub struct Sender<'a> {
+    /// Where the cut is mounted.
+    pub data: &'a Path,
+    /// Where progress is published.
+    pub state: &'a StateCell,
+    /// What decides the options.
+    pub transfer: Transfer<'a>,
+    /// Whether files may vanish while they are read: only if the source is live.
+    pub is_live: bool,
+}
+
+/// How a transfer ended that did not fail.
+pub enum Sent {
+    /// Everything is there.
+    All {
+        /// What it amounted to.
+        summary: Summary,
+        /// Worth saying.
+        warnings: Vec<String>,
+    },
+    /// The session is over; the destination says why.
+    SessionOver(String),
+}
+
+impl Sender<'_> {
+    /// Sends everything that differs.
+    ///
+    /// # Errors
+    /// rsync failed.
+    pub async fn send(&self) -> Result<Sent, Failure> {
+        if self.transfer.abilities.owners {
+            // As root it may change the volume's root too, so one run does it all.
+            return self.rsync(self.transfer.whole(), None).await;
+        }
+        let pruned = self.rsync(self.transfer.pruning(), None).await?;
+        let Sent::All { summary: pruned, mut warnings } = pruned else { return Ok(pruned) };
+        let sent = self.rsync(self.transfer.named(), Some(self.data.to_owned())).await?;
+        let Sent::All { summary, warnings: more } = sent else { return Ok(sent) };
+        warnings.extend(more);
+        Ok(Sent::All { summary: pruned.merge(summary), warnings })
+    }
+
+    async fn rsync(&self, arguments: Vec<OsString>, names: Option<PathBuf>) -> Result<Sent, Failure> {
+        let ended = self.watch(arguments, names).await.map_err(|error| Failure::internal(&error))?;
+        let (code, summary, errors) = ended;
+        if code == Some(0) {
+            return Ok(Sent::All { summary, warnings: Vec::new() });
+        }
+        match judge(code, errors) {
+            Verdict::SessionOver(message) => Ok(Sent::SessionOver(message)),
+            Verdict::Vanished(line) if self.is_live => Ok(Sent::All {
+                summary,
+                warnings: vec![format!("files vanished while they were read: {line}")],
+            }),
+            Verdict::Vanished(line) => {
+                let message = format!("files of the cut vanished, which a cut does not do: {line}");
+                Err(Failure::transient(Reason::TransferFailed, message))
+            }
+            Verdict::Failed(failure) => Err(failure),
+        }
+    }
+
+    async fn watch(
+        &self,
+        arguments: Vec<OsString>,
+        names: Option<PathBuf>,
+    ) -> Result<(Option<i32>, Summary, Errors)> {
+        tracing::debug!(?arguments, "rsync");
+        let stdin = if names.is_some() { Stdio::piped() } else { Stdio::null() };
+        let mut child = Command::new("rsync")
+            .args(arguments)
+            .current_dir(self.data)
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("start rsync")?;
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let naming = async {
+            match (stdin, names) {
+                (Some(stdin), Some(folder)) => name_entries(stdin, folder).await,
+                _ => Ok(()),
+            }
+        };
+        let (named, summary, errors) = tokio::join!(naming, self.read_output(stdout), read_errors(stderr));
+        let status = child.wait().await.context("wait for rsync")?;
+        // With a list that was cut short, what is missing from it would count as deleted.
+        named?;
+        Ok((status.code(), summary, errors))
+    }
+
+    async fn read_output(&self, stdout: Option<impl AsyncRead + Unpin>) -> Summary {
+        let mut reader = Reader::default();
+        let mut meter = Meter::new(self.state);
+        if let Some(mut stdout) = stdout {
+            let mut piece = vec![0; 16 * 1024];
+            while let Ok(length @ 1..) = stdout.read(&mut piece).await {
+                if let Some(step) = reader.push(&piece[..length]) {
+                    meter.show(step);
+                }
+            }
+        }
+        reader.finish()
+    }
+}
+
+async fn read_errors(stderr: Option<impl AsyncRead + Unpin>) -> Errors {
+    let mut errors = Errors::default();
+    if let Some(mut stderr) = stderr {
+        let mut piece = vec![0; 4096];
+        while let Ok(length @ 1..) = stderr.read(&mut piece).await {
+            errors.push(&piece[..length]);
+        }
+    }
+    errors
+}
+
+/// Writes the names of a folder's entries as rsync reads them.
+async fn name_entries(mut stdin: ChildStdin, folder: PathBuf) -> Result<()> {
+    let (sender, mut names) = tokio::sync::mpsc::channel::<Vec<u8>>(16);
+    let listing = tokio::task::spawn_blocking(move || list(&folder, &sender));
+    while let Some(piece) = names.recv().await {
+        if stdin.write_all(&piece).await.is_err() {
+            // rsync is gone; its exit code tells why.
+            drop(names);
+            break;
+        }
+    }
+    drop(stdin);
+    listing.await.context("wait for the list of the root's entries")?
+}
+
+/// A volume can hold millions of entries in its root: they go in pieces.
+fn list(folder: &Path, sender: &tokio::sync::mpsc::Sender<Vec<u8>>) -> Result<()> {
+    const PIECE: usize = 64 * 1024;
+    let reading = || format!("read {}", folder.display());
+    let mut piece = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(reading)? {
+        let entry = entry.with_context(reading)?;
+        if entry.file_name() == "lost+found" && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        // The "./" keeps names like "#x" and ":x" from meaning something.
+        piece.extend(b"./");
+        piece.extend(entry.file_name().as_bytes());
+        piece.push(0);
+        if piece.len() >= PIECE && sender.blocking_send(std::mem::take(&mut piece)).is_err() {
+            return Ok(());
+        }
+    }
+    // The other end may have gone; then rsync's exit code tells why.
+    let _ = sender.blocking_send(piece);
+    Ok(())
+}
+
+/// Publishes progress, not too often, with a rate that follows the recent past.
+struct Meter<'a> {
+    state: &'a StateCell,
+    shown: Instant,
+    bytes: u64,
+    rate: u64,
+}
+
+impl<'a> Meter<'a> {
+    fn new(state: &'a StateCell) -> Self {
+        Self { state, shown: Instant::now(), bytes: 0, rate: 0 }
+    }
+
+    fn show(&mut self, step: Step) {
+        let elapsed = self.shown.elapsed();
+        if elapsed < PROGRESS_PAUSE {
+            return;
+        }
+        let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+        let now = step.bytes.saturating_sub(self.bytes).saturating_mul(1000) / milliseconds;
+        // The mean of now and before: half of the past is forgotten with each step.
+        self.rate = if self.rate == 0 { now } else { u64::midpoint(self.rate, now) };
+        (self.shown, self.bytes) = (Instant::now(), step.bytes);
+        let rate = self.rate;
+        self.state.change(|state| {
+            let progress = state.progress.get_or_insert_with(Progress::default);
+            progress.bytes_done = step.bytes.min(progress.bytes_total);
+            progress.files_done = step.files.min(progress.files_total);
+            progress.rate = rate;
+        });
+    }
+}

@@ -1,0 +1,9 @@
+//! Both ends as processes on this machine: a real sshd, a real rsync, real file systems, and a controller that is played by
+//! the test. They need root, for loop mounts and for becoming other users, and the packages that `harness::need` names; a
+//! missing one fails the tests.
+
+mod connections;
+mod fidelity;
+mod harness;
+mod sessions;
+mod transfers;
