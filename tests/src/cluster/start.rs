@@ -163,6 +163,10 @@ fn start_csi(cluster: &Cluster, plan: &Plan<'_>, options: &Options) -> Result<us
     if processes::running(&cluster.layout, "csi-driver").is_none() {
         // A copy of its own, so that the next build of the driver does not pull the file from under the running one.
         fs::copy(driver, &program).with_context(|| format!("copy {}", driver.display()))?;
+        // The sidecars give up at their first call after the driver they knew has gone, in a pod to be started again.
+        for sidecar in ["csi-provisioner", "csi-snapshotter"] {
+            processes::stop(&cluster.layout, sidecar)?;
+        }
     }
     start_components(cluster, &plan.csi(&program))
 }

@@ -14,7 +14,7 @@ use crate::cluster::Lock;
 use crate::command::run;
 
 /// Changes when the way in which a base is made changes, so that older ones are not used again.
-const BASE_FORMAT: &str = "1";
+const BASE_FORMAT: &str = "2";
 
 /// The tag inside the layout that umoci works on; the image's own name is given to the archive.
 const TAG: &str = "image";
@@ -47,15 +47,21 @@ pub struct Image {
 }
 
 impl Image {
-    /// Builds the image and writes it as an OCI archive. The base with the packages is cached.
+    /// Builds the image and returns its OCI archive. An image of the same content is not built again, its packages only once.
     ///
     /// # Errors
     /// A package or file does not exist, or a tool fails.
-    pub fn build(&self, archive: &Path) -> Result<()> {
+    pub fn build(&self) -> Result<PathBuf> {
         let work = tempfile::Builder::new()
             .prefix("scribe-image-")
             .tempdir()
             .context("make a folder to build in")?;
+        let layer = self.layer(work.path())?;
+        let archive = self.archive_path(&layer)?;
+        let _lock = Lock::hold(&archive.with_extension("lock"))?;
+        if archive.exists() {
+            return Ok(archive);
+        }
         let oci = work.path().join("oci");
         if self.packages.is_empty() {
             new_layout(&oci)?;
@@ -63,10 +69,25 @@ impl Image {
             let base = base(&self.packages)?;
             run(Command::new("cp").args(["-a"]).arg(&base).arg(&oci)).context("copy the base image")?;
         }
-        let layer = self.layer(work.path())?;
         add_layer(&oci, &layer)?;
         self.configure(&oci)?;
-        self.archive(&oci, archive)
+        self.write(&oci, &archive)?;
+        Ok(archive)
+    }
+
+    /// Older archives of this image go when a newer one takes their place, see [`Self::write`].
+    fn archive_path(&self, layer: &Path) -> Result<PathBuf> {
+        let mut hash = Sha256::new();
+        let mut file = fs::File::open(layer).with_context(|| format!("open {}", layer.display()))?;
+        std::io::copy(&mut file, &mut hash).with_context(|| format!("read {}", layer.display()))?;
+        hash.update(format!("{BASE_FORMAT} {SUITE} {:?} {:?}", self.packages, self.config));
+        let key = format!("{:x}", hash.finalize());
+        Ok(archives_dir()?.join(format!("{}{}.tar", self.archive_prefix(), &key[..16])))
+    }
+
+    fn archive_prefix(&self) -> String {
+        let short = self.name.rsplit('/').next().unwrap_or(&self.name);
+        format!("{}-", short.replace(':', "-"))
     }
 
     fn layer(&self, work: &Path) -> Result<PathBuf> {
@@ -106,23 +127,42 @@ impl Image {
         Ok(())
     }
 
-    fn archive(&self, oci: &Path, archive: &Path) -> Result<()> {
+    fn write(&self, oci: &Path, archive: &Path) -> Result<()> {
         let parent = archive.parent().context("the archive has no folder")?;
-        fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
-        // skopeo adds to an archive that exists, and a reader must not see half a file.
-        let temporary = archive.with_extension(format!("{}.part", std::process::id()));
+        // A reader must not see half a file.
+        let temporary = archive.with_extension("part");
         let _ = fs::remove_file(&temporary);
         let mut skopeo = Command::new("skopeo");
         skopeo.args(["--insecure-policy", "copy", "--quiet"]);
         skopeo.arg(format!("oci:{}:{TAG}", oci.display()));
         skopeo.arg(format!("oci-archive:{}:{}", temporary.display(), self.name));
         run(&mut skopeo).with_context(|| format!("write image {}", self.name))?;
+        self.remove_older(parent)?;
         fs::rename(&temporary, archive).with_context(|| format!("put {} in place", archive.display()))
+    }
+
+    /// Every build of a program would else leave an archive of its size.
+    fn remove_older(&self, folder: &Path) -> Result<()> {
+        let prefix = self.archive_prefix();
+        let entries = fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let key = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tar"));
+            if key.is_some_and(|key| key.len() == 16 && key.chars().all(|c| c.is_ascii_hexdigit())) {
+                fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+                let _ = fs::remove_file(path.with_extension("lock"));
+            }
+        }
+        Ok(())
     }
 }
 
 /// The same content gives the same layer, whoever packs it.
 const TAR_OPTIONS: [&str; 5] = ["--owner=0", "--group=0", "--numeric-owner", "--sort=name", "--mtime=@0"];
+
+/// Unpacked packages are not configured, so nobody puts the certificates together.
+const CERTIFICATES: &str = r#"if [ -d "$1/usr/share/ca-certificates" ]; then mkdir -p "$1/etc/ssl/certs";
+    find "$1/usr/share/ca-certificates" -name '*.crt' -exec cat {} + > "$1/etc/ssl/certs/ca-certificates.crt"; fi"#;
 
 /// An OCI layout whose only layer holds the packages.
 fn base(packages: &[String]) -> Result<PathBuf> {
@@ -142,6 +182,7 @@ fn base(packages: &[String]) -> Result<PathBuf> {
     let tar = work.path().join("root.tar");
     let mut mmdebstrap = Command::new("mmdebstrap");
     mmdebstrap.args(["--quiet", "--variant=extract", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]);
+    mmdebstrap.arg(format!("--extract-hook={CERTIFICATES}"));
     mmdebstrap.arg(format!("--include={list}")).arg(SUITE).arg(&tar);
     mmdebstrap.args(apt_sources()?);
     run(&mut mmdebstrap).context("unpack the packages of the image")?;

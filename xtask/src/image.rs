@@ -1,0 +1,64 @@
+//! `cargo xtask image`: container images without a container engine.
+
+use std::path::PathBuf;
+use std::process;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use scribe_tests::cluster::{Cluster, ensure_packages, repository};
+use scribe_tests::command::run as run_program;
+use scribe_tests::images;
+use tracing::info;
+
+use crate::cluster::target_dir;
+
+#[derive(Debug, Args)]
+pub struct Command {
+    /// The images to build
+    #[arg(value_enum, default_values = ["scribe"])]
+    images: Vec<Kind>,
+    /// Load them into this cluster; may be given more than once
+    #[arg(long)]
+    cluster: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Controller and mover
+    Scribe,
+    /// PostgreSQL, the workload of the demo
+    Postgres,
+    /// A shell and tools, the workload of the tests
+    Workload,
+}
+
+pub fn run(command: &Command) -> Result<()> {
+    for kind in &command.images {
+        let archive = build(*kind)?;
+        println!("{}", archive.display());
+        for name in &command.cluster {
+            Cluster::attach(name)?.import_image(&archive)?;
+            info!("cluster {name} holds {kind:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Builds one image and returns its archive.
+pub fn build(kind: Kind) -> Result<PathBuf> {
+    ensure_packages()?;
+    match kind {
+        Kind::Scribe => images::scribe(&build_programs()?),
+        Kind::Postgres => images::postgres(),
+        Kind::Workload => images::workload(),
+    }
+}
+
+fn build_programs() -> Result<Vec<PathBuf>> {
+    let packages = ["scribe-controller", "scribe-mover"];
+    let mut cargo = process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(repository()).args(["build", "--quiet"]);
+    cargo.args(packages.iter().flat_map(|package| ["--package", package]));
+    run_program(&mut cargo).context("build the programs of the image")?;
+    Ok(packages.iter().map(|package| target_dir().join("debug").join(package)).collect())
+}
