@@ -1,0 +1,125 @@
+//! Why a write failed, and what follows from that.
+
+use crate::mover_client::MoverError;
+use scribe_core::observed::Refusal;
+
+/// A write that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The API server refused it for good.
+    #[error("{operation} {}: {}", refusal.object, refusal.message)]
+    Refused {
+        /// What was tried.
+        operation: &'static str,
+        /// What was refused, and why.
+        refusal: Refusal,
+    },
+    /// The world is another than the one that was observed.
+    #[error("{operation} {object}")]
+    Conflict {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        object: String,
+        /// In the API server's words.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// It may work the next time.
+    #[error("{operation} {object}")]
+    Failed {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        object: String,
+        /// Why it failed.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// A mover could not be told.
+    #[error(transparent)]
+    Mover(#[from] MoverError),
+}
+
+/// What follows from a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The user has to be told, and to act.
+    Refused,
+    /// Observe anew, and decide again.
+    Conflict,
+    /// Try again after a pause.
+    Transient,
+}
+
+impl ApplyError {
+    /// Sorts an answer of the API server.
+    ///
+    /// Admission webhooks may answer with any code; those that mean "no" are refusals. 401 is not: a token is being renewed.
+    pub fn new(operation: &'static str, object: String, error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) => match status.code {
+                // A precondition that failed, or an object that is gone, of which more than its absence was expected.
+                404 | 409 => Self::Conflict { operation, object, source: Box::new(error) },
+                400 | 402 | 403 | 405 | 406 | 413 | 422 => {
+                    let message = status.message.clone();
+                    Self::refused(operation, object, message)
+                }
+                _ => Self::Failed { operation, object, source: Box::new(error) },
+            },
+            _ => Self::Failed { operation, object, source: Box::new(error) },
+        }
+    }
+
+    /// A refusal, in the API server's words or in ours.
+    pub fn refused(operation: &'static str, object: String, message: String) -> Self {
+        // The quota admission plugin says so in words only.
+        let quota = message.contains("exceeded quota");
+        Self::Refused { operation, refusal: Refusal { object, quota, message } }
+    }
+
+    /// What follows from it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Refused { .. } => Class::Refused,
+            Self::Conflict { .. } => Class::Conflict,
+            Self::Failed { .. } | Self::Mover(_) => Class::Transient,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    fn answer(code: u16, message: &str) -> ApplyError {
+        let status = Status::failure(message, "").with_code(code);
+        ApplyError::new("create", "Pod a".to_owned(), kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn answers_are_sorted_by_what_follows() {
+        for code in [400, 403, 422] {
+            assert_eq!(answer(code, "denied").class(), Class::Refused, "{code}");
+        }
+        for code in [404, 409] {
+            assert_eq!(answer(code, "conflict").class(), Class::Conflict, "{code}");
+        }
+        for code in [401, 429, 500, 503, 504] {
+            assert_eq!(answer(code, "busy").class(), Class::Transient, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_quota_is_told_from_other_refusals() {
+        let quota = |message| match answer(403, message) {
+            ApplyError::Refused { refusal, .. } => refusal.quota,
+            other => panic!("{other:?}"),
+        };
+        assert!(quota(
+            "pods \"a\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"
+        ));
+        assert!(!quota("pods \"a\" is forbidden: violates PodSecurity"));
+    }
+}

@@ -1,0 +1,111 @@
+//! Carries a decision out: the only module that writes children and statuses.
+//!
+//! The order is the core's: `first`, the status under the resource version that was observed, `then`. The first failure ends the pass.
+//! Nothing here judges; what is checked is only that the world is still the one that was observed.
+
+mod children;
+mod error;
+mod object;
+mod patches;
+
+pub use error::{ApplyError, Class};
+
+use crate::context::Context;
+use crate::kinds::Replication;
+use children::Written;
+use object::Object;
+use scribe_core::decision::{Action, Child, Decision};
+use scribe_mover_contract::control::AnswerTo;
+
+/// How far a decision was carried out.
+#[derive(Debug)]
+pub struct Applied {
+    /// Whether the status says now what was decided: it was written, or it did already.
+    pub is_recorded: bool,
+    /// Whether the status was written.
+    pub status_written: bool,
+    /// Whether anything may have changed by it.
+    pub changed: bool,
+    /// What ended the pass early.
+    pub error: Option<ApplyError>,
+}
+
+/// Carries a decision out, as far as that is possible.
+pub async fn apply<K: Replication>(ctx: &Context, object: &K, decision: &Decision<K::Status>) -> Applied {
+    let mut applied = Applied { is_recorded: false, status_written: false, changed: false, error: None };
+    let mut writer = Writer { ctx, object: Object::new(ctx, object) };
+    if let Err(error) = writer.carry_out(decision, &mut applied).await {
+        applied.error = Some(error);
+    }
+    applied
+}
+
+struct Writer<'a, K: Replication> {
+    ctx: &'a Context,
+    object: Object<'a, K>,
+}
+
+impl<K: Replication> Writer<'_, K> {
+    async fn carry_out(
+        &mut self,
+        decision: &Decision<K::Status>,
+        applied: &mut Applied,
+    ) -> Result<(), ApplyError> {
+        for action in &decision.first {
+            applied.changed |= self.act(action).await?.is_change();
+        }
+        if let Some(status) = &decision.status {
+            applied.status_written = self.object.write_status(status).await?.is_change();
+            applied.changed |= applied.status_written;
+        }
+        applied.is_recorded = true;
+        for action in &decision.then {
+            applied.changed |= self.act(action).await?.is_change();
+        }
+        Ok(())
+    }
+
+    async fn act(&mut self, action: &Action) -> Result<Written, ApplyError> {
+        let (client, namespace, owner) = (&self.ctx.client, self.object.namespace(), self.object.uid());
+        match action {
+            Action::AddFinalizer => self.object.set_finalizer(true).await,
+            Action::RemoveFinalizer => self.object.set_finalizer(false).await,
+            Action::Create(child) => match child {
+                Child::Claim(claim) => children::create(client, namespace, owner, &**claim).await,
+                Child::Pod(pod) => children::create(client, namespace, owner, &**pod).await,
+                Child::Service(service) => children::create(client, namespace, owner, &**service).await,
+                Child::Secret(secret) => children::create_secret(client, namespace, &secret.0).await,
+                Child::Snapshot(snapshot) => children::create(client, namespace, owner, &**snapshot).await,
+            },
+            Action::Apply(child) => match child {
+                Child::Claim(claim) => children::apply(client, namespace, owner, &**claim).await,
+                Child::Pod(pod) => children::apply(client, namespace, owner, &**pod).await,
+                Child::Service(service) => children::apply(client, namespace, owner, &**service).await,
+                Child::Secret(secret) => children::apply_secret(client, namespace, &secret.0).await,
+                Child::Snapshot(snapshot) => children::apply(client, namespace, owner, &**snapshot).await,
+            },
+            Action::Delete(child) => children::delete(client, namespace, child).await,
+            Action::ApplyAddress { secret, address, port } => {
+                patches::address(client, namespace, secret, address, *port).await
+            }
+            Action::LabelClaim { name, uid, resource_version } => {
+                patches::label_claim(client, namespace, owner, name, uid, resource_version).await
+            }
+            Action::UnlabelClaim { name, uid } => patches::unlabel_claim(client, namespace, name, uid).await,
+            Action::PublishSnapshot { name, uid, resource_version, annotations } => {
+                patches::publish(client, namespace, name, uid, resource_version, annotations).await
+            }
+            Action::ReleaseContent { name } => patches::release_content(client, name).await,
+            Action::Answer { pod, instance, question, answer } => {
+                let answer =
+                    AnswerTo { instance: instance.clone(), question: *question, answer: (**answer).clone() };
+                self.ctx.movers.answer(owner, pod, &answer).await?;
+                Ok(Written::Changed)
+            }
+            Action::Order { pod, order } => {
+                self.ctx.movers.order(owner, pod, order).await?;
+                Ok(Written::Changed)
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The two kinds, as one generic reconcile sees them.
+
+use crate::context::Context;
+use crate::observe::{self, ObserveError};
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use kube::Resource;
+use scribe_core::chance::Chance;
+use scribe_core::decision::Decision;
+use scribe_core::observed::{DestinationObserved, SourceObserved};
+use scribe_core::settings::Settings;
+use scribe_core::{destination, source};
+use scribe_crds::v1alpha1::{
+    DestinationStatus, Phase, ReplicationDestination, ReplicationSource, SourceStatus, Transfer,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+
+/// The side of a replication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    /// A ReplicationSource.
+    Source,
+    /// A ReplicationDestination.
+    Destination,
+}
+
+impl Side {
+    /// As it stands in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        }
+    }
+}
+
+/// What metrics show of a status.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// What it is doing.
+    pub phase: Option<Phase>,
+    /// The time of the data in the newest published replica.
+    pub recovery_point: Option<Timestamp>,
+    /// The recovery point objective, in seconds.
+    pub objective: Option<f64>,
+    /// When the last sync started.
+    pub last_attempt: Option<Timestamp>,
+    /// How long the last successful sync took, in seconds.
+    pub last_duration: Option<f64>,
+    /// Failed syncs since the last successful one.
+    pub consecutive_failures: u32,
+    /// What the last mover moved.
+    pub transfer: Option<Transfer>,
+}
+
+/// A kind that is reconciled.
+///
+/// *Assumptions*: its objects live in namespaces, and have a status with a subresource of its own.
+pub trait Replication:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Serialize
+    + Send
+    + Sync
+    + 'static
+{
+    /// Its status.
+    type Status: Clone + Debug + Serialize + Send + Sync;
+    /// Everything that a decision about it depends on.
+    type Observed: Send;
+    /// Which one it is.
+    const SIDE: Side;
+
+    /// Whether a storage vendor's operator takes care of it, and Scribe leaves it alone.
+    fn is_external(&self) -> bool;
+    /// The status as it was read.
+    fn status(&self) -> Option<&Self::Status>;
+    /// The same object with another status.
+    fn with_status(&self, status: Self::Status) -> Self;
+    /// Reads what surrounds it.
+    fn observe(
+        &self,
+        ctx: &Context,
+    ) -> impl Future<Output = Result<observe::Seen<Self::Observed>, ObserveError>> + Send;
+    /// Asks the core.
+    fn decide(
+        seen: &Self::Observed,
+        settings: &Settings,
+        now: Timestamp,
+        chance: &mut dyn Chance,
+    ) -> Decision<Self::Status>;
+    /// What metrics show of a status of this object.
+    fn facts(&self, status: &Self::Status) -> Facts;
+}
+
+impl Replication for ReplicationSource {
+    type Status = SourceStatus;
+    type Observed = SourceObserved;
+    const SIDE: Side = Side::Source;
+
+    fn is_external(&self) -> bool {
+        self.spec.external.is_some()
+    }
+
+    fn status(&self) -> Option<&SourceStatus> {
+        self.status.as_ref()
+    }
+
+    fn with_status(&self, status: SourceStatus) -> Self {
+        Self { status: Some(status), ..self.clone() }
+    }
+
+    async fn observe(&self, ctx: &Context) -> Result<observe::Seen<SourceObserved>, ObserveError> {
+        observe::source(ctx, self).await
+    }
+
+    fn decide(
+        seen: &SourceObserved,
+        settings: &Settings,
+        now: Timestamp,
+        chance: &mut dyn Chance,
+    ) -> Decision<SourceStatus> {
+        source::decide(seen, settings, now, chance)
+    }
+
+    fn facts(&self, status: &SourceStatus) -> Facts {
+        let started = status.current_sync.as_ref().map(|sync| sync.started_at.0);
+        Facts {
+            phase: status.phase,
+            recovery_point: status.recovery_point.as_ref().map(|point| point.data_time.0),
+            objective: self.spec.rpo.map(|rpo| std::time::Duration::from(rpo).as_secs_f64()),
+            last_attempt: started.or(status.last_attempt.as_ref().map(|attempt| attempt.started_at.0)),
+            last_duration: status
+                .last_sync_duration
+                .map(|took| std::time::Duration::from(took).as_secs_f64()),
+            consecutive_failures: status.consecutive_failures,
+            transfer: status.latest_mover_status.as_ref().and_then(|mover| mover.transfer.clone()),
+        }
+    }
+}
+
+impl Replication for ReplicationDestination {
+    type Status = DestinationStatus;
+    type Observed = DestinationObserved;
+    const SIDE: Side = Side::Destination;
+
+    fn is_external(&self) -> bool {
+        self.spec.external.is_some()
+    }
+
+    fn status(&self) -> Option<&DestinationStatus> {
+        self.status.as_ref()
+    }
+
+    fn with_status(&self, status: DestinationStatus) -> Self {
+        Self { status: Some(status), ..self.clone() }
+    }
+
+    async fn observe(&self, ctx: &Context) -> Result<observe::Seen<DestinationObserved>, ObserveError> {
+        observe::destination(ctx, self).await
+    }
+
+    fn decide(
+        seen: &DestinationObserved,
+        settings: &Settings,
+        now: Timestamp,
+        chance: &mut dyn Chance,
+    ) -> Decision<DestinationStatus> {
+        destination::decide(seen, settings, now, chance)
+    }
+
+    fn facts(&self, status: &DestinationStatus) -> Facts {
+        let seconds = status.objective.as_ref().and_then(|objective| objective.rpo_seconds);
+        let started = status.current_sync.as_ref().map(|sync| sync.started_at.0);
+        Facts {
+            phase: status.phase,
+            recovery_point: status.recovery_point.as_ref().map(|point| point.data_time.0),
+            // Seconds of an objective are far below 2^52.
+            objective: seconds.map(|seconds| seconds as f64),
+            last_attempt: started.or(status.received.as_ref().map(|received| received.received_at.0)),
+            last_duration: status
+                .last_sync_duration
+                .map(|took| std::time::Duration::from(took).as_secs_f64()),
+            consecutive_failures: status.consecutive_failures,
+            transfer: status.received.as_ref().map(|received| received.transfer.clone()),
+        }
+    }
+}

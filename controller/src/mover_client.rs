@@ -1,0 +1,289 @@
+//! Listens to movers by long poll, and speaks to them.
+
+use crate::router::Router;
+use k8s_openapi::api::core::v1::Pod;
+use reqwest::StatusCode;
+use scribe_core::chance::Redacted;
+use scribe_mover_contract::CONTROL_PORT;
+use scribe_mover_contract::control::{AnswerTo, MoverState, Order};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// The pause before a mover that does not answer is asked again: it is starting, or about to go.
+const RETRY: Duration = Duration::from_millis(500);
+/// What a request may take beyond the time that the mover was asked to hold it.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// A mover could not be told something.
+#[derive(Debug, thiserror::Error)]
+pub enum MoverError {
+    /// It did not answer.
+    #[error("speak to mover pod {pod}")]
+    Unreachable {
+        /// The pod.
+        pod: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// It answered something else than yes, or that the word came too late.
+    #[error("mover pod {pod} answered {status}")]
+    Unexpected {
+        /// The pod.
+        pod: String,
+        /// What it answered.
+        status: StatusCode,
+    },
+}
+
+/// The running movers, one for each owner.
+#[derive(Clone)]
+pub struct Movers {
+    http: reqwest::Client,
+    hold: Duration,
+    progress_interval: Duration,
+    router: Arc<Router>,
+    followed: Followed,
+}
+
+/// By the owner's uid.
+type Followed = Arc<Mutex<HashMap<String, Mover>>>;
+
+struct Mover {
+    pod: String,
+    pod_uid: String,
+    line: Line,
+    state: Option<MoverState>,
+    task: AbortHandle,
+}
+
+impl Drop for Mover {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// How to reach one mover.
+#[derive(Clone)]
+struct Line {
+    base: String,
+    token: Redacted,
+}
+
+impl Movers {
+    /// `hold`: how long a mover holds back an answer while nothing changes. Progress alone triggers at most once in
+    /// `progress_interval`.
+    ///
+    /// # Errors
+    /// Fails if there is no HTTP client to be had.
+    pub fn new(
+        hold: Duration,
+        progress_interval: Duration,
+        router: Arc<Router>,
+    ) -> Result<Self, reqwest::Error> {
+        // A proxy for the world outside must not see what is said to pods.
+        let http = reqwest::Client::builder().no_proxy().connect_timeout(SLACK).build()?;
+        Ok(Self { http, hold, progress_interval, router, followed: Followed::default() })
+    }
+
+    /// Follows the newest running mover among an owner's pods, and no other. The answer is its name and its state, if it has told.
+    pub fn follow(&self, owner: &str, pods: &[Pod], token: &Redacted) -> Option<(String, MoverState)> {
+        let newest = newest_running(pods);
+        let mut followed = lock(&self.followed);
+        let Some((pod, uid, address)) = newest else {
+            followed.remove(owner);
+            return None;
+        };
+        if followed.get(owner).is_none_or(|mover| mover.pod_uid != uid) {
+            let base = format!("http://{}/v1", SocketAddr::new(address, CONTROL_PORT));
+            let line = Line { base, token: token.clone() };
+            let listener = Listener {
+                movers: self.clone(),
+                owner: owner.to_owned(),
+                pod_uid: uid.clone(),
+                line: line.clone(),
+            };
+            // Replacing the entry ends the task of the pod before.
+            let task = tokio::spawn(listener.run()).abort_handle();
+            followed.insert(owner.to_owned(), Mover { pod, pod_uid: uid, line, state: None, task });
+        }
+        let mover = followed.get(owner)?;
+        Some((mover.pod.clone(), mover.state.clone()?))
+    }
+
+    /// Stops following the mover of an owner.
+    pub fn forget(&self, owner: &str) {
+        lock(&self.followed).remove(owner);
+    }
+
+    /// Answers a question. A mover that no longer asks, or is no longer there, is content.
+    ///
+    /// # Errors
+    /// Fails if the mover does not take the answer.
+    pub async fn answer(&self, owner: &str, pod: &str, answer: &AnswerTo) -> Result<(), MoverError> {
+        self.post(owner, pod, "answers", answer).await
+    }
+
+    /// Gives an order. A mover for which it comes too late, or that is no longer there, is content.
+    ///
+    /// # Errors
+    /// Fails if the mover does not take the order.
+    pub async fn order(&self, owner: &str, pod: &str, order: &Order) -> Result<(), MoverError> {
+        self.post(owner, pod, "orders", order).await
+    }
+
+    async fn post(
+        &self,
+        owner: &str,
+        pod: &str,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<(), MoverError> {
+        let found = lock(&self.followed)
+            .get(owner)
+            .filter(|mover| mover.pod == pod)
+            .map(|mover| (mover.line.clone(), mover.pod_uid.clone()));
+        let Some((line, pod_uid)) = found else {
+            return Ok(());
+        };
+        let unreachable = |source| MoverError::Unreachable { pod: pod.to_owned(), source };
+        let request = self
+            .http
+            .post(format!("{}/{path}", line.base))
+            .bearer_auth(&line.token.0)
+            .json(body)
+            .timeout(SLACK);
+        let status = request.send().await.map_err(unreachable)?.status();
+        if !status.is_success() && status != StatusCode::CONFLICT {
+            return Err(MoverError::Unexpected { pod: pod.to_owned(), status });
+        }
+        // Else the next pass would see the question that has just been answered.
+        let state = self.ask(&line, 0, Duration::ZERO).await.map_err(unreachable)?;
+        self.learn(owner, &pod_uid, state);
+        Ok(())
+    }
+
+    async fn ask(&self, line: &Line, after: u64, hold: Duration) -> Result<MoverState, reqwest::Error> {
+        let url = format!("{}/state?after={after}&wait={}", line.base, hold.as_secs());
+        let request = self.http.get(url).bearer_auth(&line.token.0).timeout(hold + SLACK);
+        request.send().await?.error_for_status()?.json().await
+    }
+
+    /// Keeps a state, and says what is new about it.
+    fn learn(&self, owner: &str, pod_uid: &str, state: MoverState) -> News {
+        let mut followed = lock(&self.followed);
+        let Some(mover) = followed.get_mut(owner).filter(|mover| mover.pod_uid == pod_uid) else {
+            return News::None;
+        };
+        // Answers of two requests may cross: the older one must not win.
+        let is_old = |known: &MoverState| known.instance == state.instance && known.revision > state.revision;
+        if mover.state.as_ref().is_some_and(is_old) {
+            return News::None;
+        }
+        let news = mover.state.as_ref().map_or(News::Significant, |known| compare(known, &state));
+        mover.state = Some(state);
+        news
+    }
+}
+
+/// What a state says that the one before did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    None,
+    Progress,
+    Significant,
+}
+
+fn compare(known: &MoverState, state: &MoverState) -> News {
+    let significant = known.instance != state.instance
+        || known.protocol != state.protocol
+        || known.activity != state.activity
+        || known.seal != state.seal
+        || known.session != state.session
+        || known.questions != state.questions
+        || known.abilities != state.abilities
+        || known.last_failure != state.last_failure;
+    if significant {
+        News::Significant
+    } else if known.progress != state.progress
+        || known.free_bytes != state.free_bytes
+        || known.capacity_bytes != state.capacity_bytes
+    {
+        News::Progress
+    } else {
+        News::None
+    }
+}
+
+/// Listens to one mover pod, until it is aborted.
+struct Listener {
+    movers: Movers,
+    owner: String,
+    pod_uid: String,
+    line: Line,
+}
+
+impl Listener {
+    async fn run(self) {
+        let Movers { hold, progress_interval, ref router, .. } = self.movers;
+        let mut after = 0;
+        // Progress that waits to be told, and since when nothing was.
+        let mut untold = false;
+        let mut told = Instant::now();
+        loop {
+            let asked = self.movers.ask(&self.line, after, hold);
+            tokio::pin!(asked);
+            let answer = loop {
+                tokio::select! {
+                    answer = &mut asked => break answer,
+                    () = sleep_until(told + progress_interval), if untold => {
+                        untold = false;
+                        told = Instant::now();
+                        router.wake(&self.owner);
+                    }
+                }
+            };
+            let state = match answer {
+                Ok(state) => state,
+                Err(error) => {
+                    tracing::debug!(owner = %self.owner, error = &error as &dyn std::error::Error, "mover does not answer");
+                    // It may come back as another process, which counts from the beginning.
+                    after = 0;
+                    sleep(RETRY).await;
+                    continue;
+                }
+            };
+            after = state.revision;
+            match self.movers.learn(&self.owner, &self.pod_uid, state) {
+                News::None => {}
+                News::Progress => untold = true,
+                News::Significant => {
+                    untold = false;
+                    told = Instant::now();
+                    router.wake(&self.owner);
+                }
+            }
+        }
+    }
+}
+
+fn lock(followed: &Followed) -> MutexGuard<'_, HashMap<String, Mover>> {
+    // Nothing panics while it holds the lock, and every state of the map is a valid one.
+    followed.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Name, uid and address of the newest pod that runs and stays.
+fn newest_running(pods: &[Pod]) -> Option<(String, String, IpAddr)> {
+    let running = pods.iter().filter(|pod| {
+        pod.metadata.deletion_timestamp.is_none()
+            && pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
+    });
+    let newest = running.max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0))?;
+    let address = newest.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
+    Some((newest.metadata.name.clone()?, newest.metadata.uid.clone()?, address))
+}

@@ -1,0 +1,335 @@
+//! Reads what a decision depends on, from the API server itself.
+//!
+//! Caches may be old, and a decision from an old view could delete what is needed: so every pass reads anew. Passes are few, because
+//! only changes trigger them.
+
+use crate::context::Context;
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ListParams;
+use kube::{Api, Resource, ResourceExt};
+use scribe_core::observed::{DestinationObserved, SourceObserved, Surroundings, Warning};
+use scribe_crds::names;
+use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
+use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+
+/// A read that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("read {what}")]
+pub struct ObserveError {
+    /// What was to be read.
+    what: String,
+    /// Why it could not be.
+    #[source]
+    source: Box<kube::Error>,
+}
+
+/// What was seen, and whether something is unfinished.
+pub struct Seen<T> {
+    /// What the core is told.
+    pub observed: T,
+    /// The youngest child that is not what it should be, by its time of creation. Not everything that happens to such a child changes
+    /// it: Events come without a trigger.
+    pub pending_since: Option<Timestamp>,
+}
+
+fn failed(what: impl Into<String>) -> impl FnOnce(kube::Error) -> ObserveError {
+    let what = what.into();
+    move |source| ObserveError { what, source: Box::new(source) }
+}
+
+/// Reads what surrounds a ReplicationSource.
+///
+/// # Errors
+/// Fails if the API server does.
+pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<SourceObserved>, ObserveError> {
+    let (namespace, uid) = identity(&source.metadata);
+    let name = &source.spec.source_pvc;
+    ctx.router.follow_claim(uid, namespace, name);
+    let (claim, cuts, pods, privileged_movers) = tokio::try_join!(
+        get::<PersistentVolumeClaim>(ctx, namespace, name),
+        owned::<PersistentVolumeClaim>(ctx, namespace, uid),
+        owned::<Pod>(ctx, namespace, uid),
+        privileged_movers(ctx, namespace),
+    )?;
+    let unfinished: Vec<&ObjectMeta> = cuts
+        .iter()
+        .filter(|cut| !is_bound(cut))
+        .map(|cut| &cut.metadata)
+        .chain(pods.iter().filter(|pod| is_starting(pod)).map(|pod| &pod.metadata))
+        .collect();
+    let pending_since = youngest(&unfinished);
+    let warnings = warnings(ctx, namespace, &unfinished).await?;
+    let around = surroundings(ctx, &source.metadata, privileged_movers, warnings);
+    let mover = ctx.movers.follow(uid, &pods, &around.control_token);
+    let observed = SourceObserved { source: source.clone(), around, claim, cuts, pods, mover };
+    Ok(Seen { observed, pending_since })
+}
+
+/// Reads what surrounds a ReplicationDestination.
+///
+/// # Errors
+/// Fails if the API server does. That there is no VolumeSnapshot API is not a failure.
+pub async fn destination(
+    ctx: &Context,
+    destination: &ReplicationDestination,
+) -> Result<Seen<DestinationObserved>, ObserveError> {
+    let (namespace, uid) = identity(&destination.metadata);
+    let base = names::destination_base(&destination.name_any());
+    let named = destination.spec.rsync.as_ref().and_then(|rsync| rsync.destination_pvc.clone());
+    let claim_name = named.unwrap_or_else(|| base.clone());
+    ctx.router.follow_claim(uid, namespace, &claim_name);
+    let (claim, service, pods, all_snapshots, privileged_movers) = tokio::try_join!(
+        get::<PersistentVolumeClaim>(ctx, namespace, &claim_name),
+        get::<Service>(ctx, namespace, &base),
+        owned::<Pod>(ctx, namespace, uid),
+        snapshots(ctx, namespace),
+        privileged_movers(ctx, namespace),
+    )?;
+    let snapshots_available = all_snapshots.is_some();
+    let mut snapshots = all_snapshots.unwrap_or_default();
+    snapshots.retain(|snapshot| is_owned(&snapshot.metadata, uid) || is_of(snapshot, &claim_name));
+    let contents = contents(ctx, destination, uid, &snapshots).await?;
+    let unfinished: Vec<&ObjectMeta> = claim
+        .iter()
+        .filter(|claim| !is_bound(claim))
+        .map(|claim| &claim.metadata)
+        .chain(pods.iter().filter(|pod| is_starting(pod)).map(|pod| &pod.metadata))
+        .chain(service.iter().filter(|service| has_no_address(service)).map(|service| &service.metadata))
+        .chain(
+            snapshots
+                .iter()
+                .filter(|snapshot| is_owned(&snapshot.metadata, uid) && !is_published(snapshot))
+                .map(|snapshot| &snapshot.metadata),
+        )
+        .chain(contents.iter().map(|content| &content.metadata))
+        .collect();
+    let pending_since = youngest(&unfinished);
+    let warnings = warnings(ctx, namespace, &unfinished).await?;
+    let around = surroundings(ctx, &destination.metadata, privileged_movers, warnings);
+    let mover = ctx.movers.follow(uid, &pods, &around.control_token);
+    let service = service.filter(|service| is_owned(&service.metadata, uid));
+    let observed = DestinationObserved {
+        destination: destination.clone(),
+        around,
+        claim,
+        service,
+        pods,
+        snapshots_available,
+        snapshots,
+        contents,
+        mover,
+    };
+    Ok(Seen { observed, pending_since })
+}
+
+/// Namespace and uid: the API server gives both to every object of these kinds.
+fn identity(meta: &ObjectMeta) -> (&str, &str) {
+    (meta.namespace.as_deref().unwrap_or_default(), meta.uid.as_deref().unwrap_or_default())
+}
+
+fn surroundings(
+    ctx: &Context,
+    meta: &ObjectMeta,
+    privileged_movers: bool,
+    warnings: Vec<Warning>,
+) -> Surroundings {
+    let (_, uid) = identity(meta);
+    Surroundings {
+        cluster_id: ctx.cluster_id.clone(),
+        privileged_movers,
+        control_token: ctx.control_key.token(uid),
+        warnings,
+        refusals: ctx.refusals.of(uid, meta.generation),
+    }
+}
+
+async fn get<K>(ctx: &Context, namespace: &str, name: &str) -> Result<Option<K>, ObserveError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
+    api.get_opt(name).await.map_err(failed(format!("{} {namespace}/{name}", K::kind(&()))))
+}
+
+async fn owned<K>(ctx: &Context, namespace: &str, uid: &str) -> Result<Vec<K>, ObserveError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
+    let selector = ListParams::default().labels(&format!("{}={uid}", names::OWNER_UID));
+    let list = api.list(&selector).await;
+    list.map(|list| list.items).map_err(failed(format!("{} of {namespace}", K::plural(&()))))
+}
+
+async fn privileged_movers(ctx: &Context, namespace: &str) -> Result<bool, ObserveError> {
+    let api: Api<Namespace> = Api::all(ctx.client.clone());
+    let meta = api.get_metadata_opt(namespace).await.map_err(failed(format!("Namespace {namespace}")))?;
+    let annotation = meta.and_then(|meta| meta.annotations().get(names::PRIVILEGED_MOVERS).cloned());
+    Ok(annotation.as_deref() == Some("true"))
+}
+
+/// Every snapshot of the namespace: a foreign one of the receiving claim bears no label to ask for. `None`: the cluster has no
+/// snapshots.
+async fn snapshots(ctx: &Context, namespace: &str) -> Result<Option<Vec<VolumeSnapshot>>, ObserveError> {
+    let api: Api<VolumeSnapshot> = Api::namespaced(ctx.client.clone(), namespace);
+    match api.list(&ListParams::default()).await {
+        Ok(list) => Ok(Some(list.items)),
+        // A list is never not found, unless the kind is not there.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(failed(format!("VolumeSnapshots of {namespace}"))(error)),
+    }
+}
+
+async fn contents(
+    ctx: &Context,
+    destination: &ReplicationDestination,
+    uid: &str,
+    snapshots: &[VolumeSnapshot],
+) -> Result<Vec<VolumeSnapshotContent>, ObserveError> {
+    let unpublished =
+        snapshots.iter().filter(|snapshot| is_owned(&snapshot.metadata, uid) && !is_published(snapshot));
+    let mut wanted: Vec<String> = unpublished.filter_map(content_name).collect();
+    wanted.extend(destination.status.iter().flat_map(|status| status.releasing.iter().cloned()));
+    wanted.sort_unstable();
+    wanted.dedup();
+    let api: Api<VolumeSnapshotContent> = Api::all(ctx.client.clone());
+    let mut contents = Vec::new();
+    for name in wanted {
+        let content = api.get_opt(&name).await.map_err(failed(format!("VolumeSnapshotContent {name}")))?;
+        contents.extend(content);
+    }
+    Ok(contents)
+}
+
+/// The content of a snapshot, bound or about to be: the snapshot controller names it after the snapshot's uid.
+fn content_name(snapshot: &VolumeSnapshot) -> Option<String> {
+    let bound = snapshot.status.as_ref().and_then(|status| status.bound_volume_snapshot_content_name.clone());
+    bound.or_else(|| snapshot.metadata.uid.as_ref().map(|uid| format!("snapcontent-{uid}")))
+}
+
+/// What Kubernetes warned of about these objects, newest last.
+async fn warnings(
+    ctx: &Context,
+    namespace: &str,
+    about: &[&ObjectMeta],
+) -> Result<Vec<Warning>, ObserveError> {
+    if about.is_empty() {
+        return Ok(Vec::new());
+    }
+    let api: Api<Event> = Api::namespaced(ctx.client.clone(), namespace);
+    let list = api.list(&ListParams::default().fields("type=Warning")).await;
+    let mut events = list.map_err(failed(format!("Events of {namespace}")))?.items;
+    events.retain(|event| {
+        let uid = event.involved_object.uid.as_deref();
+        uid.is_some() && about.iter().any(|meta| meta.uid.as_deref() == uid)
+    });
+    events.sort_by_key(last_seen);
+    Ok(events.into_iter().filter_map(warning).collect())
+}
+
+fn warning(event: Event) -> Option<Warning> {
+    Some(Warning {
+        about: event.involved_object.uid?,
+        reason: event.reason.unwrap_or_default(),
+        message: event.message.unwrap_or_default(),
+    })
+}
+
+/// Events of the older and of the newer API carry their times in different places.
+fn last_seen(event: &Event) -> Option<Timestamp> {
+    let series =
+        event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|time| time.0);
+    let old = event.last_timestamp.as_ref().map(|time| time.0);
+    let new = event.event_time.as_ref().map(|time| time.0);
+    let created = event.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    series.max(old).max(new).or(created)
+}
+
+fn youngest(unfinished: &[&ObjectMeta]) -> Option<Timestamp> {
+    unfinished.iter().filter_map(|meta| meta.creation_timestamp.as_ref()).map(|time| time.0).max()
+}
+
+fn is_owned(meta: &ObjectMeta, uid: &str) -> bool {
+    meta.labels.as_ref().and_then(|labels| labels.get(names::OWNER_UID)).is_some_and(|owner| owner == uid)
+}
+
+fn is_of(snapshot: &VolumeSnapshot, claim: &str) -> bool {
+    snapshot.spec.source.persistent_volume_claim_name.as_deref() == Some(claim)
+}
+
+fn is_published(snapshot: &VolumeSnapshot) -> bool {
+    snapshot.annotations().contains_key(names::PUBLISHED)
+}
+
+fn is_bound(claim: &PersistentVolumeClaim) -> bool {
+    claim.metadata.deletion_timestamp.is_none()
+        && claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound")
+}
+
+/// Also one that is going: what holds it up is told in Events.
+fn is_starting(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+        || pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending") == "Pending"
+}
+
+fn has_no_address(service: &Service) -> bool {
+    let balanced = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
+    let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    balanced && balancer.and_then(|balancer| balancer.ingress.as_ref()).is_none_or(Vec::is_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(value: serde_json::Value) -> Event {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn the_time_of_an_event_is_found_in_either_form() {
+        let old = event(
+            json!({"metadata": {"name": "a"}, "involvedObject": {}, "lastTimestamp": "2026-01-01T00:00:00Z"}),
+        );
+        let new = event(
+            json!({"metadata": {"name": "b"}, "involvedObject": {}, "eventTime": "2026-01-01T00:00:01.000000Z"}),
+        );
+        let series = event(json!({
+            "metadata": {"name": "c"}, "involvedObject": {}, "eventTime": "2025-01-01T00:00:00.000000Z",
+            "series": {"count": 2, "lastObservedTime": "2026-01-01T00:00:02.000000Z"}
+        }));
+        assert!(last_seen(&old) < last_seen(&new));
+        assert!(last_seen(&new) < last_seen(&series));
+    }
+
+    #[test]
+    fn a_content_is_found_before_its_snapshot_knows_it() {
+        let mut snapshot: VolumeSnapshot = serde_json::from_value(
+            json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
+                "metadata": {"name": "s", "uid": "u"}, "spec": {"source": {}}}),
+        )
+        .unwrap();
+        assert_eq!(content_name(&snapshot).as_deref(), Some("snapcontent-u"));
+        snapshot.status = Some(scribe_crds::snapshots::VolumeSnapshotStatus {
+            bound_volume_snapshot_content_name: Some("c".to_owned()),
+            ..Default::default()
+        });
+        assert_eq!(content_name(&snapshot).as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn a_load_balancer_without_an_address_is_unfinished() {
+        let service = |value| serde_json::from_value::<Service>(value).unwrap();
+        assert!(has_no_address(&service(json!({"spec": {"type": "LoadBalancer"}}))));
+        assert!(!has_no_address(&service(json!({"spec": {"type": "ClusterIP"}}))));
+        assert!(!has_no_address(&service(json!({
+            "spec": {"type": "LoadBalancer"}, "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+        }))));
+    }
+}

@@ -1,0 +1,146 @@
+//! Puts the parts together and runs them until a signal.
+
+use crate::admin::{self, Admin};
+use crate::args::Args;
+use crate::context::Context;
+use crate::control_key::{self, Place};
+use crate::metrics::Metrics;
+use crate::mover_client::Movers;
+use crate::pace::Pace;
+use crate::refusals::Refusals;
+use crate::report::Reporter;
+use crate::router::Router;
+use crate::watches::{self, Synced};
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, ResourceExt};
+use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource};
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Runs the controller until SIGTERM or SIGINT, and then until the passes that run have ended.
+///
+/// # Errors
+/// Fails if the API server cannot be reached at the start, if the control key is not to be had, or if the address for health and
+/// metrics is taken.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?args, "start");
+    let shutdown = Shutdown::on_signal()?;
+    let mut config = config(&args).await?;
+    // A watch is silent for minutes; everything else has to answer soon.
+    let watch_client = Client::try_from(config.clone()).context("make a client")?;
+    config.read_timeout = Some(args.api_timeout);
+    config.write_timeout = Some(args.api_timeout);
+    let client = Client::try_from(config).context("make a client")?;
+    let (router, triggers) = Router::new();
+    let router = Arc::new(router);
+    let ctx = tokio::select! {
+        ctx = context(&args, client, router.clone()) => Arc::new(ctx?),
+        () = shutdown.wait() => return Ok(()),
+    };
+    let mut surroundings = JoinSet::new();
+    let mut synced = watches::surroundings(&mut surroundings, &watch_client, &router);
+    let (sources, destinations) = (Synced::new("replicationsources"), Synced::new("replicationdestinations"));
+    synced.extend([sources.clone(), destinations.clone()]);
+    let admin = Admin { ctx: ctx.clone(), watches: synced.into() };
+    let concurrency = args.concurrency;
+    let (first, second, third) = (shutdown.clone(), shutdown.clone(), shutdown.clone());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(admin::serve(args.admin_address, admin, async move { first.wait().await }));
+    let (client, context) = (watch_client.clone(), ctx.clone());
+    tasks.spawn(async move {
+        let stop = async move { second.wait().await };
+        watches::control::<ReplicationSource>(client, context, triggers.sources, sources, concurrency, stop)
+            .await;
+        Ok(())
+    });
+    tasks.spawn(async move {
+        let stop = async move { third.wait().await };
+        watches::control::<ReplicationDestination>(
+            watch_client,
+            ctx,
+            triggers.destinations,
+            destinations,
+            concurrency,
+            stop,
+        )
+        .await;
+        Ok(())
+    });
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a part of the controller broke down")??;
+        anyhow::ensure!(shutdown.is_requested(), "a part of the controller ended without being asked to");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn config(args: &Args) -> anyhow::Result<Config> {
+    let Some(path) = &args.kubeconfig else {
+        return Config::infer().await.context("find out how to reach the API server: set --kubeconfig");
+    };
+    let kubeconfig = Kubeconfig::read_from(path).with_context(|| format!("read {}", path.display()))?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    config.with_context(|| format!("use {}", path.display()))
+}
+
+async fn context(args: &Args, client: Client, router: Arc<Router>) -> anyhow::Result<Context> {
+    let place = Place {
+        file: &args.control_key_file,
+        namespace: &args.namespace,
+        secret: &args.control_key_secret,
+        patience: args.control_key_timeout,
+    };
+    let system = Api::<Namespace>::all(client.clone()).get_metadata("kube-system").await;
+    let cluster_id =
+        system.context("read the namespace kube-system")?.uid().context("kube-system has no uid")?;
+    let control_key = control_key::load(&client, &place).await?;
+    Ok(Context {
+        settings: args.replication.settings(),
+        cluster_id,
+        control_key,
+        movers: Movers::new(args.mover_poll, args.progress_interval, router.clone())
+            .context("make an HTTP client")?,
+        router,
+        pace: Pace::new(args.api_retry_max),
+        refusals: Refusals::default(),
+        reporter: Reporter::new(client.clone(), args.instance.clone()),
+        metrics: Metrics::new().context("register the metrics")?,
+        pending_interval: args.pending_interval,
+        client,
+    })
+}
+
+/// Tells every part to end.
+#[derive(Clone)]
+struct Shutdown(watch::Receiver<bool>);
+
+impl Shutdown {
+    fn on_signal() -> anyhow::Result<Self> {
+        let (sender, receiver) = watch::channel(false);
+        let mut terminate = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listen to SIGINT")?;
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+                _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+            }
+            sender.send_replace(true);
+            // Kept until the process ends: a closed channel would not say whether it was asked for.
+            std::future::pending::<()>().await;
+        });
+        Ok(Self(receiver))
+    }
+
+    fn is_requested(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    async fn wait(&self) {
+        // The sender lives as long as the process.
+        let _ = self.0.clone().wait_for(|requested| *requested).await;
+    }
+}

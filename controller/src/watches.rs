@@ -1,0 +1,220 @@
+//! Everything that triggers a pass.
+//!
+//! Watches carry metadata only: a pass reads what it needs itself. So they cost little memory, and an object that this version cannot
+//! read does not stop them.
+
+use crate::context::Context;
+use crate::kinds::Replication;
+use crate::reconcile::reconcile;
+use crate::router::{Owner, Router};
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Service};
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{Config, Controller};
+use kube::runtime::reflector::{ObjectRef, store};
+use kube::runtime::utils::{Backoff, WatchStreamExt};
+use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use scribe_crds::names::{MANAGED_BY, MANAGED_BY_VALUE, OWNER_UID};
+use scribe_crds::snapshots::VolumeSnapshot;
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
+
+/// Whether a watch has seen everything that was there when it began.
+#[derive(Clone, Debug)]
+pub struct Synced {
+    /// What it watches.
+    pub what: &'static str,
+    is_done: Arc<AtomicBool>,
+}
+
+impl Synced {
+    /// Of a watch that has not begun.
+    pub fn new(what: &'static str) -> Self {
+        Self { what, is_done: Arc::default() }
+    }
+
+    /// Whether it has.
+    pub fn is_done(&self) -> bool {
+        self.is_done.load(Ordering::Relaxed)
+    }
+
+    fn done(&self) {
+        self.is_done.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A watch that comes back whenever it fails, and says so once for each kind of failure.
+fn metadata<K>(
+    api: Api<PartialObjectMeta<K>>,
+    config: watcher::Config,
+    synced: Synced,
+) -> impl Stream<Item = Event<PartialObjectMeta<K>>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + 'static,
+{
+    let mut last_error = String::new();
+    watcher(api, config).backoff(backoff()).filter_map(move |event| {
+        let event = match event {
+            Ok(event) => {
+                if matches!(event, Event::InitDone) {
+                    synced.done();
+                    last_error.clear();
+                }
+                Some(event)
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if text != last_error {
+                    tracing::warn!(what = synced.what, error = &error as &dyn std::error::Error, "watch");
+                    last_error = text;
+                }
+                None
+            }
+        };
+        std::future::ready(event)
+    })
+}
+
+fn backoff() -> impl Backoff {
+    DefaultBackoff::default()
+}
+
+/// Runs the controller of one kind until `shutdown` resolves and the passes that run have ended.
+pub async fn control<K: Replication>(
+    watch_client: Client,
+    ctx: Arc<Context>,
+    triggers: UnboundedReceiver<ObjectRef<PartialObjectMeta<K>>>,
+    synced: Synced,
+    concurrency: u16,
+    shutdown: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let (reader, writer) = store::<PartialObjectMeta<K>>();
+    let mut known = Known::default();
+    let tracked = ctx.clone();
+    let changes = metadata::<K>(Api::all(watch_client), watcher::Config::default(), synced)
+        .map(|event| Ok(event.modify(|object| object.metadata.managed_fields = None)))
+        .reflect(writer)
+        // After the store has it: a trigger for an object that the store does not know would be lost.
+        .inspect(move |event: &watcher::Result<Event<PartialObjectMeta<K>>>| {
+            if let Ok(event) = event {
+                known.learn(&tracked, event);
+            }
+        })
+        .applied_objects();
+    let triggers = futures::stream::unfold(triggers, |mut triggers| async {
+        let object = triggers.recv().await?;
+        Some((object, triggers))
+    });
+    Controller::for_stream(changes, reader)
+        .with_config(Config::default().concurrency(concurrency))
+        .reconcile_on(triggers)
+        .graceful_shutdown_on(shutdown)
+        .run(reconcile::<K>, |_, error: &Infallible, _| match *error {}, ctx)
+        .for_each(|result| {
+            if let Err(error) = result {
+                // Mostly a trigger that came after its object had gone.
+                tracing::debug!(error = &error as &dyn std::error::Error, "controller");
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+/// Tells the router of objects that come and go. What a broken watch missed shows when it lists everything anew.
+#[derive(Default)]
+struct Known {
+    listed: HashSet<String>,
+}
+
+impl Known {
+    fn learn<K: Replication>(&mut self, ctx: &Context, event: &Event<PartialObjectMeta<K>>) {
+        match event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(object) => {
+                self.listed.insert(object.uid().unwrap_or_default());
+                add(&ctx.router, object);
+            }
+            Event::InitDone => {
+                let gone = ctx.router.uids(K::SIDE).into_iter().filter(|uid| !self.listed.contains(uid));
+                gone.for_each(|uid| ctx.forget(&uid));
+                self.listed = HashSet::new();
+            }
+            Event::Apply(object) => add(&ctx.router, object),
+            Event::Delete(object) => ctx.forget(&object.uid().unwrap_or_default()),
+        }
+    }
+}
+
+fn add<K: Replication>(router: &Router, object: &PartialObjectMeta<K>) {
+    let owner =
+        Owner { side: K::SIDE, namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+    router.add(&object.uid().unwrap_or_default(), owner);
+}
+
+/// Watches what surrounds replication objects, until the set is dropped. The answer says what readiness waits for.
+pub fn surroundings(tasks: &mut JoinSet<()>, client: &Client, router: &Arc<Router>) -> Vec<Synced> {
+    let ours = watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGED_BY_VALUE}"));
+    // Every claim: the one that a source waits for is nobody's.
+    let claims =
+        follow::<PersistentVolumeClaim>(tasks, client, "claims", watcher::Config::default(), router, claim);
+    let pods = follow::<Pod>(tasks, client, "pods", ours.clone(), router, owned);
+    let services = follow::<Service>(tasks, client, "services", ours.clone(), router, owned);
+    let namespaces =
+        follow::<Namespace>(tasks, client, "namespaces", watcher::Config::default(), router, namespace);
+    // Not part of readiness: a cluster may have no snapshots, or have them later.
+    follow::<VolumeSnapshot>(tasks, client, "volumesnapshots", ours, router, owned);
+    vec![claims, pods, services, namespaces]
+}
+
+fn follow<K>(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    what: &'static str,
+    config: watcher::Config,
+    router: &Arc<Router>,
+    route: fn(&Router, &PartialObjectMeta<K>),
+) -> Synced
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+{
+    let synced = Synced::new(what);
+    let events = metadata::<K>(Api::all(client.clone()), config, synced.clone());
+    let router = router.clone();
+    tasks.spawn(async move {
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Apply(object) | Event::Delete(object) | Event::InitApply(object) => {
+                    route(&router, &object)
+                }
+                Event::Init | Event::InitDone => {}
+            }
+        }
+    });
+    synced
+}
+
+fn owned<K: Resource>(router: &Router, object: &PartialObjectMeta<K>)
+where
+    PartialObjectMeta<K>: ResourceExt,
+{
+    if let Some(owner) = object.labels().get(OWNER_UID) {
+        router.wake(owner);
+    }
+}
+
+fn claim(router: &Router, object: &PartialObjectMeta<PersistentVolumeClaim>) {
+    owned(router, object);
+    router.wake_claim(&object.namespace().unwrap_or_default(), &object.name_any());
+}
+
+fn namespace(router: &Router, object: &PartialObjectMeta<Namespace>) {
+    router.wake_namespace(&object.name_any());
+}
