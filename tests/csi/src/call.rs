@@ -124,3 +124,97 @@ impl Driver {
 pub fn internal(error: anyhow::Error) -> Status {
     Status::internal(format!("{error:#}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// A driver whose calls do nothing but count themselves: that needs no pool of its own.
+    struct Counted {
+        dir: tempfile::TempDir,
+        driver: Arc<Driver>,
+        done: Arc<AtomicU32>,
+    }
+
+    impl Counted {
+        fn new(faults: &str) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("faults.json"), faults).unwrap();
+            let pool = Pool::in_plain_folder(dir.path());
+            let driver = Driver::new("name".to_owned(), "node".to_owned(), pool, dir.path());
+            Self { dir, driver: Arc::new(driver), done: Arc::default() }
+        }
+
+        async fn call(&self) -> Result<(), Code> {
+            let done = Arc::clone(&self.done);
+            let subject = Subject { name: "pvc-1".to_owned(), ..Subject::default() };
+            let work = move |_: &Driver| {
+                done.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            };
+            let result = self.driver.call("CreateVolume", Effect::Writes, subject, work).await;
+            result.map(Response::into_inner).map_err(|status| status.code())
+        }
+
+        fn done(&self) -> u32 {
+            self.done.load(Ordering::SeqCst)
+        }
+
+        fn results(&self) -> Vec<String> {
+            let text = fs::read_to_string(self.dir.path().join("calls.jsonl")).unwrap_or_default();
+            let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            lines.map(|line| format!("{} {}", line["name"], line["result"]).replace('"', "")).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_fails_before_it_does_anything() {
+        let counted =
+            Counted::new(r#"{"CreateVolume": {"fail": "full", "code": "RESOURCE_EXHAUSTED", "count": 1}}"#);
+        assert_eq!(counted.call().await, Err(Code::ResourceExhausted));
+        assert_eq!(counted.done(), 0);
+        assert_eq!(counted.call().await, Ok(()));
+        assert_eq!(counted.results(), ["pvc-1 RESOURCE_EXHAUSTED", "pvc-1 OK"]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_lost_after_the_work_is_done() {
+        let counted = Counted::new(r#"{"CreateVolume": {"fail": "lost", "afterDone": true}}"#);
+        assert_eq!(counted.call().await, Err(Code::Internal));
+        assert_eq!(counted.done(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_held_call_goes_on_without_its_caller() {
+        let counted = Counted::new(r#"{"CreateVolume": {"hold": true}}"#);
+        let until = async |results: &[&str]| {
+            while counted.results() != results {
+                tokio::task::yield_now().await;
+            }
+        };
+        {
+            let mut call = std::pin::pin!(counted.call());
+            tokio::select! {
+                result = &mut call => panic!("a held call ended: {result:?}"),
+                () = until(&["pvc-1 held"]) => {}
+            }
+        }
+        // The caller has hung up by now.
+        assert_eq!(counted.done(), 0);
+        fs::remove_file(counted.dir.path().join("faults.json")).unwrap();
+        until(&["pvc-1 held", "pvc-1 OK"]).await;
+        assert_eq!(counted.done(), 1);
+    }
+
+    #[tokio::test]
+    async fn faults_that_cannot_be_understood_fail_every_call() {
+        let counted = Counted::new("{");
+        assert_eq!(counted.call().await, Err(Code::Internal));
+        assert_eq!(counted.done(), 0);
+    }
+}

@@ -78,6 +78,12 @@ impl Pool {
         Ok(pool)
     }
 
+    /// A pool in any folder, for tests that make no reflinks and no mounts.
+    #[cfg(test)]
+    pub fn in_plain_folder(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
     /// Where the image of `id` is, or would be.
     pub fn image(&self, shelf: Shelf, id: &str) -> PathBuf {
         self.folder(shelf).join(format!("{id}.img"))
@@ -271,7 +277,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("volumes")).unwrap();
         fs::write(root.path().join("secret.json"), "{}").unwrap();
-        let pool = Pool { root: root.path().to_owned() };
+        let pool = Pool::in_plain_folder(root.path());
         assert!(pool.read::<serde_json::Value>(Shelf::Volumes, "../secret").unwrap().is_none());
         pool.remove(Shelf::Volumes, "../secret").unwrap();
         assert!(root.path().join("secret.json").exists());
@@ -280,7 +286,7 @@ mod tests {
     #[test]
     fn leftovers_of_killed_operations_go() {
         let root = tempfile::tempdir().unwrap();
-        let pool = Pool { root: root.path().to_owned() };
+        let pool = Pool::in_plain_folder(root.path());
         fs::create_dir(root.path().join("volumes")).unwrap();
         pool.make_image(Shelf::Volumes, "whole", None, 10).unwrap();
         pool.write(Shelf::Volumes, "whole", &1).unwrap();

@@ -1,22 +1,24 @@
 //! Tests on a real pool, with real loop devices and mounts: they need root, and fail without it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use tonic::Code;
+use tonic::{Code, Request};
 
 use crate::call::Driver;
 use crate::cleanup::cleanup;
+use crate::controller::ControllerService;
 use crate::filesystem::{Content, can_grow_mounted};
 use crate::loops::{self, Access, Caching};
 use crate::mounts;
 use crate::pool::{Pool, Shelf};
-use crate::proto::csi::CapacityRange;
+use crate::proto::csi::controller_server::Controller;
+use crate::proto::csi::{CapacityRange, CreateSnapshotRequest, ListSnapshotsRequest};
 use crate::request::{Capability, Kind, Range};
 use crate::stage::Publication;
 use crate::volume::{NewVolume, Source, Volume};
@@ -26,7 +28,7 @@ const MIB: u64 = 1 << 20;
 /// A driver with a pool of its own, which is taken down at the end, also of a failed test.
 struct Bench {
     dir: tempfile::TempDir,
-    driver: Driver,
+    driver: Arc<Driver>,
 }
 
 impl Bench {
@@ -84,9 +86,9 @@ impl Drop for Bench {
     }
 }
 
-fn open(state_dir: &Path) -> Driver {
+fn open(state_dir: &Path) -> Arc<Driver> {
     let pool = Pool::open(state_dir, 2048 * MIB).unwrap();
-    Driver::new("csi.scribe.test".to_owned(), "node".to_owned(), pool, state_dir)
+    Arc::new(Driver::new("csi.scribe.test".to_owned(), "node".to_owned(), pool, state_dir))
 }
 
 fn at_least(mib: u64) -> Range {
@@ -164,8 +166,15 @@ fn a_volume_serves_several_pods_and_enforces_its_size() {
     }
 }
 
-/// One writer writes numbers to two files in turn, each with `fdatasync` before the next, and says which number is safe. A cut
-/// must hold every number that was safe before it, and never one in the second file that is not in the first.
+/// Where the writer of the next test puts its numbers: as far apart as the volume allows, so that a copy that takes its time finds
+/// different moments at the two places.
+const PLACES: [u64; 2] = [0, 200 * MIB];
+
+/// How much it writes at a time: many sectors, of which a bad cut could hold some.
+const WRITE: usize = 1 << 16;
+
+/// One writer writes a number to two places in turn, each with `fdatasync` before the next, and says which number is safe. A cut must
+/// hold every number that was safe before it, and the second place may be behind the first only by the write that was under way.
 #[test]
 fn a_cut_of_a_volume_in_use_is_one_moment_of_it() {
     for content in [Content::Ext4, Content::Xfs] {
@@ -200,8 +209,7 @@ fn a_cut_of_a_volume_in_use_is_one_moment_of_it() {
 
         for (copy, before) in cuts {
             let mounted = bench.use_it(&copy, content);
-            let first = number_in(&mounted.join("first"));
-            let second = number_in(&mounted.join("second"));
+            let [first, second] = PLACES.map(|place| number_at(&mounted.join("numbers"), place));
             assert!(
                 second >= before,
                 "{copy} lacks {before}, which was safe before the cut; it has {second}"
@@ -215,35 +223,33 @@ fn a_cut_of_a_volume_in_use_is_one_moment_of_it() {
 
 /// Overwrites in place, so that only the data moves and no metadata helps to order it.
 fn write_in_turn(folder: &Path, safe: &AtomicU64, stop: &AtomicBool) {
-    let files = ["first", "second"].map(|name| {
-        let file =
-            OpenOptions::new().create(true).truncate(true).write(true).open(folder.join(name)).unwrap();
-        file.write_all_at(&[0; 1 << 16], 0).unwrap();
-        file.sync_all().unwrap();
-        file
-    });
+    let file = File::create(folder.join("numbers")).unwrap();
+    let length = PLACES[1] + u64::try_from(WRITE).unwrap();
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, length).unwrap();
+    for place in PLACES {
+        file.write_all_at(&[0; WRITE], place).unwrap();
+    }
+    file.sync_all().unwrap();
     File::open(folder).unwrap().sync_all().unwrap();
     let mut number: u64 = 0;
     while !stop.load(Ordering::SeqCst) {
         number += 1;
-        for file in &files {
-            // Over 64 KiB, so that one write is many sectors of which a bad cut could hold some.
-            let block: Vec<u8> = number.to_le_bytes().repeat(1 << 13);
-            file.write_all_at(&block, 0).unwrap();
+        for place in PLACES {
+            file.write_all_at(&number.to_le_bytes().repeat(WRITE / 8), place).unwrap();
             file.sync_data().unwrap();
         }
         safe.store(number, Ordering::SeqCst);
     }
 }
 
-/// The number in the file. The cut may fall into a write of 64 KiB: then the lower number is what was safe.
-fn number_in(path: &Path) -> u64 {
-    let mut bytes = Vec::new();
-    File::open(path).unwrap().read_to_end(&mut bytes).unwrap();
+/// The number at the place. The cut may fall into a write: then the lower of the two numbers is what was safe.
+fn number_at(path: &Path, place: u64) -> u64 {
+    let mut bytes = vec![0; WRITE];
+    File::open(path).unwrap().read_exact_at(&mut bytes, place).unwrap();
     let numbers: Vec<u64> =
         bytes.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().unwrap())).collect();
     let (low, high) = (*numbers.iter().min().unwrap(), *numbers.iter().max().unwrap());
-    assert!(high - low <= 1, "{} holds {low} and {high}", path.display());
+    assert!(high - low <= 1, "at {place} are {low} and {high}");
     low
 }
 
@@ -389,4 +395,27 @@ fn cleanup_leaves_nothing_attached() {
     );
     assert!(!mounts::table().unwrap().iter().any(|mount| mount.target.starts_with(bench.dir.path())));
     cleanup(bench.dir.path()).unwrap();
+}
+
+#[tokio::test]
+async fn a_snapshot_is_not_ready_while_told_so() {
+    let bench = Bench::new();
+    bench.create("pvc", 16, Content::Ext4, None);
+    let faults = bench.path("faults.json");
+    fs::write(&faults, r#"{"CreateSnapshot": {"neverReady": true, "match": "slow"}}"#).unwrap();
+    let controller = ControllerService(Arc::clone(&bench.driver));
+    for (name, ready) in [("slow", false), ("quick", true)] {
+        let (name, source_volume_id) = (name.to_owned(), "pvc".to_owned());
+        let request = CreateSnapshotRequest { name, source_volume_id, ..CreateSnapshotRequest::default() };
+        let answer = controller.create_snapshot(Request::new(request)).await.unwrap().into_inner();
+        assert_eq!(answer.snapshot.unwrap().ready_to_use, ready);
+    }
+    let slow = || ListSnapshotsRequest { snapshot_id: "slow".to_owned(), ..ListSnapshotsRequest::default() };
+    let ready = async || {
+        let list = controller.list_snapshots(Request::new(slow())).await.unwrap().into_inner();
+        list.entries[0].snapshot.as_ref().unwrap().ready_to_use
+    };
+    assert!(!ready().await);
+    fs::remove_file(faults).unwrap();
+    assert!(ready().await);
 }
