@@ -99,8 +99,9 @@ pub fn retrying(pass: &mut Pass<'_>, hold: Option<&Hold>, sync: &CurrentSync, re
         Ok(reason) => reason,
     };
     let most = pass.settings.max_attempts;
+    let why = if reason == Reason::WaitingForRetry { format!("{}: ", failure.reason) } else { String::new() };
     let message = format!(
-        "Sync {}: {} Attempt {} of {most} starts at {retry_at}.",
+        "Sync {}: {why}{} Attempt {} of {most} starts at {retry_at}.",
         sync.id, failure.message, sync.attempt
     );
     set(pass, Phase::Waiting, false, reason, &message);
@@ -151,6 +152,19 @@ fn progress(seen: &control::Progress) -> Progress {
         rate: number(seen.rate),
         eta_seconds: (total - seen.bytes_done).checked_div(seen.rate).map(number),
     }
+}
+
+/// What a user can do about a failure, as a sentence after what happened; empty where there is nothing to do. Whether the sync is tried
+/// again is said apart from it, with the time.
+pub fn advice(reason: Reason) -> String {
+    let action = match reason {
+        Reason::ConnectionLost | Reason::TransferFailed => "",
+        Reason::MoverFailed => "Read status.latestMoverStatus.logs.",
+        other => other.action(),
+    };
+    let action = action.strip_prefix("Nothing; ").unwrap_or(action);
+    let mut letters = action.chars();
+    letters.next().map(|first| format!(" {}{}", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
 /// What a successful sync amounted to, in a sentence.

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_crds::Duration;
 use scribe_crds::conditions::Reason;
+use scribe_crds::names;
 use scribe_crds::v1alpha1::{
     Consistency, CurrentSync, Failure, LastAttempt, MoverResult, RecoveryPoint, TriggerKind,
 };
@@ -94,9 +95,13 @@ fn allowed<'p>(pass: &mut Pass<'_>, plan: &'p Plan) -> Option<&'p ValidSource> {
     }
 }
 
-/// A write that the API server refused in the last pass.
-fn refused(pass: &Pass<'_>) -> Option<(Reason, String)> {
-    let refusal = pass.seen.around.refusals.last()?;
+/// A write of one of these objects that the API server refused in the last pass. What was refused of others fails nothing.
+fn refused(pass: &Pass<'_>, names: &[String]) -> Option<(Reason, String)> {
+    let concerns = |object: &str| {
+        let in_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+        object.split(|c| !in_name(c)).any(|word| names.iter().any(|name| name == word))
+    };
+    let refusal = pass.seen.around.refusals.iter().rfind(|refusal| concerns(&refusal.object))?;
     let reason = if refusal.quota { Reason::QuotaExceeded } else { Reason::ObjectRefused };
     Some((reason, format!("{} was refused: {}", refusal.object, outcome::clean(&refusal.message, 600))))
 }
@@ -111,7 +116,7 @@ fn make_cut(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync) {
     let Some(valid) = allowed(pass, plan) else {
         return;
     };
-    if let Some((reason, message)) = refused(pass) {
+    if let Some((reason, message)) = refused(pass, &[pass.cut_name(&sync)]) {
         return fail_attempt(pass, plan, sync, reason, &message);
     }
     create_cut(pass, valid, &sync, claim);
@@ -149,6 +154,9 @@ fn with_cut(
     if pod.is_some_and(attempt::is_running) {
         return report::running(pass, &sync);
     }
+    if pod.is_none() && waits_for_retry(pass, plan, &mut sync) {
+        return;
+    }
     // By now a clone by that name may be one of another claim, or of none.
     if !bound
         && pass.seen.claim.as_ref().and_then(|claim| claim.metadata.uid.as_deref()) != cut::source_uid(claim)
@@ -161,13 +169,11 @@ fn with_cut(
         return give_up_cut(pass, sync, pod, claim, limit);
     }
     let Some(pod) = pod else {
-        if waits_for_retry(pass, plan, &mut sync) {
-            return;
-        }
         let Some(valid) = allowed(pass, plan) else {
             return;
         };
-        if let Some((reason, message)) = refused(pass) {
+        let made = [pass.pod_name(&sync), names::source_base(&pass.owner.name)];
+        if let Some((reason, message)) = refused(pass, &made) {
             return fail_attempt(pass, plan, sync, reason, &message);
         }
         for action in attempt::make(pass, valid, &sync, claim) {
@@ -235,6 +241,9 @@ fn discarded(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, pod: Optio
     if let Some(pod) = pod {
         pass.out.then.extend(delete(ChildKind::Pod, &pod.metadata));
         return report::discarding(pass, &sync);
+    }
+    if usable_claim(pass).is_none() {
+        return end_aborted(pass, sync);
     }
     sync.cut = None;
     sync.cut_time = None;
@@ -347,13 +356,18 @@ fn fail_attempt(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, reason:
         let pause = backoff::pause(sync.attempt, base, max, fraction);
         pass.note(
             reason,
-            format!("Sync {}, attempt {} of {most}: {message}. {}", sync.id, sync.attempt, reason.action()),
+            format!(
+                "Sync {}, attempt {} of {most}: {message}.{}",
+                sync.id,
+                sync.attempt,
+                report::advice(reason)
+            ),
         );
         sync.attempt += 1;
         pause
     };
     if reason == Reason::DestinationUnreachable && !has_failed_with(&sync, reason) {
-        pass.note(reason, format!("Sync {}: {message}. {}", sync.id, reason.action()));
+        pass.note(reason, format!("Sync {}: {message}.{}", sync.id, report::advice(reason)));
     }
     let retry_at = after(pass.now, pause);
     sync.retry_at = Some(Time(retry_at));
@@ -369,7 +383,7 @@ fn has_failed_with(sync: &CurrentSync, reason: Reason) -> bool {
 }
 
 fn failure(reason: Reason, message: &str) -> Failure {
-    Failure { reason: reason.as_str().to_owned(), message: format!("{message}. {}", reason.action()) }
+    Failure { reason: reason.as_str().to_owned(), message: format!("{message}.{}", report::advice(reason)) }
 }
 
 /// How long a sync looks for its peer: until the next one would start.
@@ -387,7 +401,7 @@ fn unreachable_deadline(pass: &Pass<'_>, plan: &Plan, sync: &CurrentSync) -> Tim
 
 fn end_failed(pass: &mut Pass<'_>, sync: CurrentSync, reason: Reason, message: &str) {
     let message = message.trim_end_matches('.');
-    pass.note(reason, format!("Sync {} failed: {message}. {}", sync.id, reason.action()));
+    pass.note(reason, format!("Sync {} failed: {message}.{}", sync.id, report::advice(reason)));
     pass.out.ended = Some(SyncEnded { result: SyncResult::Failure, reason: Some(reason) });
     pass.status.consecutive_failures = pass.status.consecutive_failures.saturating_add(1);
     close(pass, sync, pass.now, Some(failure(reason, message)));

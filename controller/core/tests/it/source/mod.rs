@@ -1,0 +1,13 @@
+//! What is decided for a ReplicationSource.
+//!
+//! A scenario tells a story; its transcript, one entry per pass, is the committed snapshot. After every pass the world also asserts
+//! that a crash right after the write of the status changes nothing (see [`world::World::pass`]).
+
+mod deletion;
+mod failures;
+mod model;
+mod objects;
+mod spec;
+mod story;
+mod triggers;
+mod world;
