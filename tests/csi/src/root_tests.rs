@@ -345,6 +345,32 @@ fn a_block_volume_is_a_device() {
 }
 
 #[test]
+fn one_pod_can_have_a_volume_to_itself() {
+    for content in [Content::Ext4, Content::Block] {
+        let bench = Bench::new();
+        bench.create("pvc", 16, content, None);
+        let alone = Capability { single_writer: true, ..capability(content) };
+        bench.driver.stage("pvc", &bench.path("stage-pvc"), &alone).unwrap();
+        let publish = |target: &str| {
+            let publication = bench.publication("pvc", target, content, false);
+            bench.driver.publish(&Publication { capability: alone.clone(), ..publication })
+        };
+        publish("first").unwrap();
+        // As the kubelet does with block volumes: a bind mount of its own, seen by a repeated call.
+        let bound = bench.path("bound");
+        if content == Content::Block { File::create(&bound).map(drop) } else { fs::create_dir(&bound) }
+            .unwrap();
+        mounts::bind(&bench.path("first"), &bound).unwrap();
+        publish("first").unwrap();
+        assert_eq!(publish("second").unwrap_err().code(), Code::FailedPrecondition);
+        assert!(!bench.path("second").exists());
+        mounts::unmount_all(&bound).unwrap();
+        bench.driver.unpublish("pvc", &bench.path("first")).unwrap();
+        publish("second").unwrap();
+    }
+}
+
+#[test]
 fn what_a_killed_driver_left_half_done_is_done_again() {
     let mut bench = Bench::new();
     bench.create("pvc", 64, Content::Ext4, None);

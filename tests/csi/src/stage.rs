@@ -115,9 +115,11 @@ impl Driver {
             Kind::Block => device.clone(),
             Kind::Mount { .. } => mounted.clone().ok_or_else(not_staged)?,
         };
+        // A repeated call finds its own bind mount, and for block volumes also one that the kubelet makes of it.
         let shown = mounts::resolve(target).map_err(internal)?;
-        let other = uses.iter().find(|mount| ![&mounted, &shown].contains(&&Some(mount.target.clone())));
-        if let Some(other) = other.filter(|_| capability.single_writer) {
+        let repeated = uses.iter().any(|mount| Some(&mount.target) == shown.as_ref());
+        let other = uses.iter().find(|mount| Some(&mount.target) != mounted.as_ref());
+        if let Some(other) = other.filter(|_| capability.single_writer && !repeated) {
             let message = format!("another pod has volume {id} to itself, at {}", other.target.display());
             return Err(Status::failed_precondition(message));
         }
