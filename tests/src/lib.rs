@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows the controller's insides: tests talk to it as its users do.
 
+pub mod api_server;
 pub mod cluster;
 pub mod command;
 pub mod dump;
