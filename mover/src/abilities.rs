@@ -24,6 +24,7 @@ const NANOSECONDS: i64 = 123_456_789;
 /// The volume cannot be written to at all. A full one is not an error: the transfer may be what makes room, so what
 /// cannot be tried is assumed to work, and rsync reports what does not.
 pub fn probe(volume: &Path, instance: &str) -> io::Result<Abilities> {
+    let before = fs::metadata(volume)?;
     remove_leftovers(volume)?;
     let folder = volume.join(format!("{PREFIX}{instance}"));
     let probed = fs::create_dir(&folder).and_then(|()| probe_in(&folder));
@@ -31,10 +32,20 @@ pub fn probe(volume: &Path, instance: &str) -> io::Result<Abilities> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     };
+    restore_times(volume, &before);
     match probed {
         Err(error) if is_full(&error) => removed.map(|()| assumed()),
         result => removed.and(result),
     }
+}
+
+/// Coming and going of the folder shows in the root's times, which would make every sync one that changed something. Whoever may
+/// not set them does not keep them either.
+fn restore_times(volume: &Path, before: &fs::Metadata) {
+    let last_access = Timespec { tv_sec: before.atime(), tv_nsec: before.atime_nsec() };
+    let last_modification = Timespec { tv_sec: before.mtime(), tv_nsec: before.mtime_nsec() };
+    let _ =
+        rustix::fs::utimensat(CWD, volume, &Timestamps { last_access, last_modification }, AtFlags::empty());
 }
 
 /// A mover that was killed during its tries leaves its folder behind.
@@ -181,7 +192,9 @@ mod tests {
         let volume = tempfile::tempdir().unwrap();
         fs::create_dir(volume.path().join(format!("{PREFIX}0123456789abcdef"))).unwrap();
         fs::create_dir(volume.path().join(format!("{PREFIX}of-a-user"))).unwrap();
+        let before = fs::metadata(volume.path()).unwrap().modified().unwrap();
         let abilities = probe(volume.path(), "fedcba9876543210").unwrap();
+        assert_eq!(fs::metadata(volume.path()).unwrap().modified().unwrap(), before);
         assert!(abilities.hard_links && abilities.symlinks && abilities.case_sensitive);
         let left: Vec<_> =
             fs::read_dir(volume.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

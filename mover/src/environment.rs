@@ -45,13 +45,8 @@ pub fn prepare(args: &RunArgs) -> Result<Vec<(&'static str, String)>> {
 /// # Errors
 /// The library is not in the image.
 pub async fn check_login() -> Result<()> {
-    let output = tokio::process::Command::new("getent")
-        .args(["passwd", LOGIN])
-        .output()
-        .await
-        .context("run getent")?;
-    let line = String::from_utf8_lossy(&output.stdout);
-    if line.trim().split(':').nth(2) != Some(getuid().as_raw().to_string().as_str()) {
+    let output = tokio::process::Command::new("id").args(["-u", LOGIN]).output().await.context("run id")?;
+    if String::from_utf8_lossy(&output.stdout).trim() != getuid().as_raw().to_string() {
         bail!(
             "the user {LOGIN} is not this process's; is {NSS_WRAPPER} (Debian: libnss-wrapper) in the image?"
         );

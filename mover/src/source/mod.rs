@@ -25,6 +25,7 @@ use scribe_mover_contract::peer::{
 };
 use std::path::Path;
 use std::time::Duration;
+use survey::Survey;
 use tokio::time::Instant;
 use transfer::{Sender, Sent};
 
@@ -218,7 +219,7 @@ impl Source<'_> {
         abilities: &Abilities,
     ) -> Result<Committed, Failure> {
         self.show(Activity::Transferring);
-        self.survey(abilities).await?;
+        let has_special_acls = self.survey(abilities).await?.has_special_acls;
         // A claim that was written to and not committed can hold anything under the right size and time.
         let comparison = if clean { self.job.comparison } else { Comparison::Content };
         let sender = Sender {
@@ -233,6 +234,7 @@ impl Source<'_> {
                 ssh_config: &route.config,
             },
             is_live: self.job.consistency == Consistency::None,
+            has_special_acls,
         };
         let summary = match sender.send().await? {
             Sent::SessionOver(message) => return Ok(Committed::SessionOver(message)),
@@ -248,7 +250,7 @@ impl Source<'_> {
     }
 
     /// Looks at what there is and what gets lost.
-    async fn survey(&mut self, abilities: &Abilities) -> Result<(), Failure> {
+    async fn survey(&mut self, abilities: &Abilities) -> Result<Survey, Failure> {
         if let Ok(used) = used(&self.args.data_dir) {
             let (bytes_total, files_total) = (used.bytes, used.files);
             self.show_progress(Progress { bytes_total, files_total, ..Progress::default() });
@@ -264,7 +266,7 @@ impl Source<'_> {
             let message = format!("the destination cannot keep: {}", self.notes.fidelity.join("; "));
             return Err(Failure::permanent(Reason::FidelityRefused, message));
         }
-        Ok(())
+        Ok(survey)
     }
 
     fn commit(&self, comparison: Comparison, unchanged: bool) -> Commit {

@@ -18,6 +18,8 @@ pub struct Survey {
     pub bytes: u64,
     /// All entries.
     pub files: u64,
+    /// Some entry has both an access control list and a set-id or sticky bit.
+    pub has_special_acls: bool,
     lost: BTreeMap<Attribute, Lost>,
 }
 
@@ -169,6 +171,8 @@ impl<'a> Walk<'a> {
             self.lose(name.to_string_lossy().chars().any(char::is_uppercase), Attribute::Case, path);
         }
         for name in xattr_names(path) {
+            let is_special = metadata.mode() & 0o7000 != 0 && name == "system.posix_acl_access";
+            self.survey.has_special_acls |= is_special;
             if let Some(attribute) = self.lost_xattr(&name) {
                 self.lose(true, attribute, path);
             }

@@ -7,6 +7,7 @@ use crate::rsync::output::{Reader, Step, Summary};
 use crate::state::StateCell;
 use anyhow::{Context, Result};
 use scribe_mover_contract::control::Progress;
+use scribe_mover_contract::peer::Comparison;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub struct Sender<'a> {
     pub transfer: Transfer<'a>,
     /// Whether files may vanish while they are read: only if the source is live.
     pub is_live: bool,
+    /// Whether the cut has entries with both an access control list and a set-id or sticky bit.
+    pub has_special_acls: bool,
 }
 
 /// How a transfer ended that did not fail.
@@ -50,13 +53,27 @@ impl Sender<'_> {
     /// # Errors
     /// rsync failed.
     pub async fn send(&self) -> Result<Sent, Failure> {
-        if self.transfer.abilities.owners {
-            // As root it may change the volume's root too, so one run does it all.
-            return self.rsync(self.transfer.whole(), None).await;
+        let sent = self.send_once(self.transfer).await?;
+        if !(self.has_special_acls && self.transfer.abilities.acls) {
+            return Ok(sent);
         }
-        let pruned = self.rsync(self.transfer.pruning(), None).await?;
+        let Sent::All { summary, mut warnings } = sent else { return Ok(sent) };
+        // rsync 3.5.0 sets the special bits of a new folder after its list, and that takes away what the list said about the
+        // group. A second look puts it right, and the content has been seen to already.
+        let again = self.send_once(Transfer { comparison: Comparison::Metadata, ..self.transfer }).await?;
+        let Sent::All { summary: second, warnings: more } = again else { return Ok(again) };
+        warnings.extend(more);
+        Ok(Sent::All { summary: summary.merge(second), warnings })
+    }
+
+    async fn send_once(&self, transfer: Transfer<'_>) -> Result<Sent, Failure> {
+        if transfer.abilities.owners {
+            // As root it may change the volume's root too, so one run does it all.
+            return self.rsync(transfer.whole(), None).await;
+        }
+        let pruned = self.rsync(transfer.pruning(), None).await?;
         let Sent::All { summary: pruned, mut warnings } = pruned else { return Ok(pruned) };
-        let sent = self.rsync(self.transfer.named(), Some(self.data.to_owned())).await?;
+        let sent = self.rsync(transfer.named(), Some(self.data.to_owned())).await?;
         let Sent::All { summary, warnings: more } = sent else { return Ok(sent) };
         warnings.extend(more);
         Ok(Sent::All { summary: pruned.merge(summary), warnings })

@@ -67,8 +67,9 @@ struct Api {
 
 impl Controller {
     /// Waits until the mover answers, and starts to decide.
-    pub async fn start(port: u16, policy: Policy) -> Self {
-        let api = Api { client: Client::new(), address: format!("http://127.0.0.1:{port}") };
+    pub async fn start(host: &str, port: u16, policy: Policy) -> Self {
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let api = Api { client: Client::new(), address: format!("http://{host}:{port}") };
         let mut state = api.first_state().await;
         let policy = Arc::new(Mutex::new(policy));
         let (answering_api, decided) = (api.clone(), policy.clone());

@@ -15,9 +15,11 @@ use scribe_mover_contract::peer::{Comparison, Consistency};
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 
 /// The user that most movers run as: `nonroot` by convention, and in nobody's passwd.
 pub const USER: u32 = 65532;
@@ -31,7 +33,9 @@ pub struct Pair {
     pub destination: Volume,
     pub job: SourceJob,
     pub identity: Identity,
-    pub ssh_port: u16,
+    /// What both ends use as the destination's address.
+    pub address: String,
+    ssh_port: u16,
     control_port: u16,
 }
 
@@ -55,7 +59,16 @@ impl Pair {
         }
         let (ssh_port, control_port) = (free_port(), free_port());
         write_keys(folder.path(), ssh_port);
-        Self { folder, source, destination, job: job("first"), identity, ssh_port, control_port }
+        Self {
+            folder,
+            source,
+            destination,
+            job: job("first"),
+            identity,
+            address: "127.0.0.1".to_owned(),
+            ssh_port,
+            control_port,
+        }
     }
 
     /// Starts the destination and a controller that says yes to everything.
@@ -70,13 +83,14 @@ impl Pair {
         let data = self.destination.path();
         let job = Job::Destination(job);
         let mover = Mover::start(self, "destination", &job, data, self.ssh_port, self.control_port);
-        let controller = Controller::start(self.control_port, policy).await;
+        let controller = Controller::start(&self.address, self.control_port, policy).await;
         (mover, controller)
     }
 
     /// Starts the source.
     pub fn send(&self) -> Mover {
-        let job = Job::Source(Box::new(self.job.clone()));
+        let job = SourceJob { address: Some(self.address.clone()), ..self.job.clone() };
+        let job = Job::Source(Box::new(job));
         Mover::start(self, "source", &job, self.source.path(), 0, free_port())
     }
 
@@ -102,6 +116,31 @@ impl Pair {
     /// The next sync of the same source.
     pub fn next(&mut self, sync_id: &str) {
         self.job = SourceJob { sync_id: sync_id.to_owned(), attempt: 1, ..self.job.clone() };
+    }
+
+    /// Logs in as a source does that is not ours, and runs a command with that input.
+    pub async fn ssh(&self, command: &str, input: &str) -> Output {
+        let config = self.folder.path().join("ssh_config");
+        let (key, port) = (self.keys("source").join("source"), self.ssh_port);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let lines = format!(
+            "Host *\nHostName 127.0.0.1\nPort {port}\nUser scribe\nIdentityFile {}\nIdentitiesOnly yes\n\
+             StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\nBatchMode yes\n",
+            text(&key)
+        );
+        fs::write(&config, lines).unwrap();
+        let mut child = tokio::process::Command::new("ssh")
+            .args(["-F", text(&config), "destination", command])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // It may refuse before it reads.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        child.wait_with_output().await.unwrap()
     }
 
     /// The folder with the keys of one end.

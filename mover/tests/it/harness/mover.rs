@@ -1,6 +1,7 @@
 //! A mover as a process, in namespaces of its own as in a pod: it is process 1, and all its processes end with it.
 
 use super::{FS_GROUP, Pair, text};
+use rustix::process::{Pid, Signal, kill_process};
 use scribe_mover_contract::job::{JOB_VARIABLE, Job, Termination};
 use scribe_mover_contract::{PRIVILEGED_DESTINATION_CAPABILITIES, PRIVILEGED_SOURCE_CAPABILITIES};
 use std::fs;
@@ -76,7 +77,7 @@ impl Mover {
             .args(["--keys-dir", text(&pair.keys(end))])
             .args(["--control-dir", text(&control)])
             .args(["--run-dir", text(&run_dir)])
-            .args(["--listen", "127.0.0.1"])
+            .args(["--listen", &pair.address])
             .args(["--ssh-port", &ssh_port.to_string()])
             .args(["--control-port", &control_port.to_string()])
             .args(["--termination-file", text(&termination)])
@@ -88,7 +89,6 @@ impl Mover {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
-            .kill_on_drop(true)
             .spawn()
             .unwrap();
         Self { child, folder: folder.to_owned(), end: end.to_owned() }
@@ -116,16 +116,46 @@ impl Mover {
 
     /// Sends SIGTERM, as the kubelet does.
     pub fn terminate(&self) {
-        let unshare = self.child.id().unwrap();
-        let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).unwrap();
-        let init: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
-        let init = rustix::process::Pid::from_raw(init).unwrap();
-        rustix::process::kill_process(init, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
+    }
+
+    /// Process 1 of the mover, seen from outside. `unshare` cannot pass a death on to it: that is forgotten with the change of user.
+    fn signal(&self, signal: Signal) {
+        let Some(unshare) = self.child.id() else { return };
+        let children =
+            fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).unwrap_or_default();
+        if let Some(init) = children.split_whitespace().next() {
+            let init = Pid::from_raw(init.parse().unwrap()).unwrap();
+            // It may just have ended.
+            let _ = kill_process(init, signal);
+        }
+    }
+
+    /// Stops all of its processes, as a network does that swallows everything.
+    pub fn freeze(&self) {
+        let mut stopped = vec![self.child.id().unwrap()];
+        while let Some(process) = stopped.pop() {
+            let tasks = format!("/proc/{process}/task/{process}/children");
+            let children = fs::read_to_string(tasks).unwrap_or_default();
+            for child in children.split_whitespace().map(|child| child.parse::<u32>().unwrap()) {
+                let pid = Pid::from_raw(i32::try_from(child).unwrap()).unwrap();
+                // It may just have ended.
+                let _ = kill_process(pid, Signal::STOP);
+                stopped.push(child);
+            }
+        }
     }
 
     /// Ends it as a node does that loses its power.
     pub async fn kill(mut self) {
-        self.child.kill().await.unwrap();
+        self.signal(Signal::KILL);
+        self.child.wait().await.unwrap();
+    }
+}
+
+impl Drop for Mover {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
     }
 }
 

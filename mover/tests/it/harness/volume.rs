@@ -13,7 +13,7 @@ impl Volume {
     pub fn new(folder: &Path, name: &str, mib: u64) -> Self {
         let (image, path) = (folder.join(format!("{name}.img")), folder.join(name));
         std::fs::File::create_new(&image).unwrap().set_len(mib << 20).unwrap();
-        run("/sbin/mkfs.ext4", &["-q", "-m", "0", "-I", "256", text(&image)]);
+        run("/sbin/mkfs.ext4", &["-q", "-m", "0", "-I", "256", "-i", "2048", text(&image)]);
         std::fs::create_dir(&path).unwrap();
         run("mount", &["-o", "loop", text(&image), text(&path)]);
         Self { path }
@@ -21,10 +21,6 @@ impl Volume {
 
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    pub fn remount(&self, option: &str) {
-        run("mount", &["-o", &format!("remount,{option}"), text(&self.path)]);
     }
 }
 
