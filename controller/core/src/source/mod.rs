@@ -17,6 +17,7 @@
 mod attempt;
 mod cut;
 mod deletion;
+mod ending;
 mod outcome;
 mod report;
 mod rest;

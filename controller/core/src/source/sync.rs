@@ -2,21 +2,18 @@
 
 use super::attempt;
 use super::cut::{self, CutState};
+use super::ending::{end_aborted, end_failed, failure, learn_recovery_point, succeed};
 use super::outcome::{self, Ending};
 use super::validate::{Plan, ValidSource};
 use super::{CLOCK_TOLERANCE, Pass, after, delete, report};
 use crate::backoff;
-use crate::decision::{Action, Child, ChildKind, SyncEnded, SyncResult};
+use crate::decision::{Action, Child, ChildKind};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use scribe_crds::Duration;
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
-use scribe_crds::v1alpha1::{
-    Consistency, CurrentSync, Failure, LastAttempt, MoverResult, RecoveryPoint, TriggerKind,
-};
-use scribe_mover_contract::job::Termination;
+use scribe_crds::v1alpha1::{Consistency, CurrentSync, Failure, MoverResult, TriggerKind};
 
 /// Takes the sync that runs one step further. It may end with that.
 pub fn go_on(pass: &mut Pass<'_>, plan: &Plan) {
@@ -271,69 +268,6 @@ fn harvest(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, ending: Ending, 
     }
 }
 
-/// Moves the recovery point forward. Never back: what was published once was published.
-fn move_recovery_point(pass: &mut Pass<'_>, data_time: Timestamp, sync_id: &str) {
-    if pass.status.recovery_point.as_ref().is_none_or(|before| data_time >= before.data_time.0) {
-        pass.status.recovery_point =
-            Some(RecoveryPoint { data_time: Time(data_time), sync_id: sync_id.to_owned() });
-    }
-}
-
-/// Takes over a newer recovery point that the destination reported, of a sync whose end this side did not see.
-fn learn_recovery_point(pass: &mut Pass<'_>, data_time: Timestamp, sync_id: &str) {
-    let newer = pass.status.recovery_point.as_ref().is_none_or(|before| data_time > before.data_time.0);
-    // It is the time of a cut that this cluster made: none is newer than now.
-    let possible = data_time <= pass.now && !sync_id.is_empty() && sync_id.len() <= 63;
-    if newer && possible {
-        let data_time = Timestamp::from_second(data_time.as_second()).unwrap_or(data_time);
-        move_recovery_point(pass, data_time, &outcome::clean(sync_id, 63));
-    }
-}
-
-fn succeed(pass: &mut Pass<'_>, sync: CurrentSync, left: &Termination, ended_at: Timestamp) {
-    let mut words = left.message.clone();
-    if let Some(cut_time) = &sync.cut_time {
-        move_recovery_point(pass, cut_time.0, &sync.id);
-    }
-    if let Some((data_time, id)) = &left.recovery_point {
-        learn_recovery_point(pass, *data_time, id);
-    }
-    if words.is_empty() {
-        "published".clone_into(&mut words);
-    }
-    let seconds = u64::try_from(ended_at.as_second() - sync.started_at.0.as_second()).unwrap_or(0);
-    let status = &mut pass.status;
-    status.latest_mover_status =
-        Some(outcome::mover_status(MoverResult::Successful, None, Some(left), &words));
-    status.last_sync_time = Some(Time(ended_at));
-    status.last_sync_duration = Some(Duration::from(std::time::Duration::from_secs(seconds)));
-    status.consecutive_failures = 0;
-    status.fidelity.clone_from(&left.fidelity);
-    if sync.trigger == Some(TriggerKind::Manual) {
-        status.last_manual_sync.clone_from(&sync.tag);
-    }
-    pass.out.ended = Some(SyncEnded { result: SyncResult::Success, reason: None });
-    let message = report::published(&sync, left, seconds);
-    pass.note(Reason::ReplicaAvailable, message);
-    close(pass, sync, ended_at, None);
-}
-
-/// The sync is over. Its pod and its cut are leftovers from here on.
-fn close(pass: &mut Pass<'_>, sync: CurrentSync, ended_at: Timestamp, failure: Option<Failure>) {
-    let before = pass.status.last_attempt.take();
-    pass.status.last_attempt = Some(LastAttempt {
-        id: sync.id,
-        trigger: sync.trigger.unwrap_or(TriggerKind::Continuous),
-        // The last tag that was tried is remembered past a scheduled sync, or it would be tried again after each.
-        tag: sync.tag.or_else(|| before.and_then(|before| before.tag)),
-        started_at: sync.started_at,
-        ended_at: Time(ended_at),
-        failure,
-    });
-    pass.status.current_sync = None;
-    pass.status.progress = None;
-}
-
 /// One attempt is over without success: there will be another, unless there were enough.
 fn fail_attempt(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, reason: Reason, message: &str) {
     let message = message.trim_end_matches('.');
@@ -382,10 +316,6 @@ fn has_failed_with(sync: &CurrentSync, reason: Reason) -> bool {
     sync.last_failure.as_ref().is_some_and(|failure| failure.reason == reason.as_str())
 }
 
-fn failure(reason: Reason, message: &str) -> Failure {
-    Failure { reason: reason.as_str().to_owned(), message: format!("{message}.{}", report::advice(reason)) }
-}
-
 /// How long a sync looks for its peer: until the next one would start.
 fn unreachable_deadline(pass: &Pass<'_>, plan: &Plan, sync: &CurrentSync) -> Timestamp {
     let since = sync.started_at.0;
@@ -397,22 +327,4 @@ fn unreachable_deadline(pass: &Pass<'_>, plan: &Plan, sync: &CurrentSync) -> Tim
         Some(TriggerKind::Manual | TriggerKind::Continuous) | None => None,
     };
     tick.unwrap_or_else(|| after(since, pass.settings.unreachable_timeout))
-}
-
-fn end_failed(pass: &mut Pass<'_>, sync: CurrentSync, reason: Reason, message: &str) {
-    let message = message.trim_end_matches('.');
-    pass.note(reason, format!("Sync {} failed: {message}.{}", sync.id, report::advice(reason)));
-    pass.out.ended = Some(SyncEnded { result: SyncResult::Failure, reason: Some(reason) });
-    pass.status.consecutive_failures = pass.status.consecutive_failures.saturating_add(1);
-    close(pass, sync, pass.now, Some(failure(reason, message)));
-}
-
-/// The claim went away before a cut of it was complete. That is nobody's failure.
-fn end_aborted(pass: &mut Pass<'_>, sync: CurrentSync) {
-    let reason = Reason::SourceMissing;
-    let claim = &pass.seen.source.spec.source_pvc;
-    let message = format!("claim {claim} was deleted before the point-in-time copy was made");
-    pass.note(reason, format!("Sync {} was given up: {message}.", sync.id));
-    pass.out.ended = Some(SyncEnded { result: SyncResult::Aborted, reason: Some(reason) });
-    close(pass, sync, pass.now, Some(failure(reason, &message)));
 }

@@ -97,6 +97,24 @@ fn an_unreachable_destination_uses_up_no_attempt_but_time() {
 }
 
 #[test]
+fn a_pod_is_heard_once_even_if_it_lingers() {
+    let mut world = running();
+    world.slow_deletion = true;
+    world.end_mover(1, json!({"reason": "DestinationUnreachable", "message": "no route to host"}));
+    world.settle("no answer");
+    let retry_at = world.sync().retry_at.unwrap().0;
+    world.later(5);
+    world.settle("its pod is still there");
+    assert_eq!(world.sync().retry_at.unwrap().0, retry_at);
+    world.now = retry_at;
+    world.settle("the pause is over, and another pod of that name cannot be made yet");
+    assert_eq!((world.jobs.len(), world.condition().as_str()), (1, "False DestinationUnreachable"));
+    world.sweep();
+    world.settle("it is gone");
+    assert_eq!(world.jobs.len(), 2);
+}
+
+#[test]
 fn an_unreachable_destination_is_looked_for_until_the_next_tick() {
     let mut world =
         World::new("{sourcePVC: data, trigger: {schedule: '*/10 * * * *'}, rsync: {sshKeys: db-keys}}");
