@@ -87,6 +87,12 @@ fn ensure_bridge() -> Result<()> {
 /// Something is there and cannot be removed.
 pub fn remove(layout: &Layout, addresses: Option<Addresses>) -> Result<()> {
     let links = Path::new("/sys/class/net");
+    // The routes lead to the bridge and would outlive the veth.
+    for range in addresses.into_iter().flat_map(|addresses| [addresses.pod_cidr(), addresses.service_cidr()]) {
+        if !call("ip", &["route", "show", &range])?.is_empty() {
+            call("ip", &["route", "del", &range]).context("remove the route to the pods")?;
+        }
+    }
     if let Some(veth) = addresses.map(Addresses::veth).filter(|veth| links.join(veth).exists()) {
         // Deleted by hand: a dead namespace takes its end along only when the last process has let go of it.
         call("ip", &["link", "del", &veth]).context("remove the veth")?;
