@@ -88,7 +88,8 @@ fn ensure_bridge() -> Result<()> {
 pub fn remove(layout: &Layout, addresses: Option<Addresses>) -> Result<()> {
     let links = Path::new("/sys/class/net");
     // The routes lead to the bridge and would outlive the veth.
-    for range in addresses.into_iter().flat_map(|addresses| [addresses.pod_cidr(), addresses.service_cidr()]) {
+    for range in addresses.into_iter().flat_map(|addresses| [addresses.pod_cidr(), addresses.service_cidr()])
+    {
         if !call("ip", &["route", "show", &range])?.is_empty() {
             call("ip", &["route", "del", &range]).context("remove the route to the pods")?;
         }
