@@ -33,9 +33,7 @@ pub(super) fn decide(view: &View<'_>) -> Decision<DestinationStatus> {
     leftovers::remove(view, &mut draft);
     let pods = view.seen.pods.iter().map(|pod| format!("pod {}", name_of(&pod.metadata)));
     let mut waiting: Vec<String> = pods.collect();
-    waiting.extend(
-        leftovers::waiting(view, &draft.status).is_some().then(|| "unpublished snapshots".to_owned()),
-    );
+    waiting.extend(leftovers::remaining(view, &draft.status));
     if waiting.is_empty() {
         waiting = remove_the_rest(view, &mut draft);
     }
@@ -101,6 +99,10 @@ fn remove_the_rest(view: &View<'_>, draft: &mut Draft) -> Vec<String> {
         remove_claim(view, claim, draft);
     }
     if view.seen.destination.spec.deletion_policy == DeletionPolicy::Delete {
+        // The record is ahead of the deed: nobody should promote what is about to go.
+        draft.status.replicas.clear();
+        draft.status.latest_image = None;
+        draft.status.recovery_point = None;
         for snapshot in view.seen.snapshots.iter().filter(|snapshot| view.is_ours(snapshot)) {
             waiting.push(format!("VolumeSnapshot {}", name_of(&snapshot.metadata)));
             remove_replica(snapshot, draft);

@@ -96,8 +96,11 @@ impl Case<'_, '_> {
     /// The same question once more: its answer was recorded, and may not have arrived.
     fn repeated(&self) -> Option<Ruling> {
         let last = self.status.sessions.last()?;
-        (last.question.as_ref() == Some(&self.question) && last.sync_id == self.hello.sync_id)
-            .then_some(Ruling::Send { token: last.token, clean: last.clean, is_repeated: true })
+        if last.question.as_ref() != Some(&self.question) || last.sync_id != self.hello.sync_id {
+            return None;
+        }
+        let again = Ruling::Send { token: last.token, clean: last.clean, is_repeated: true };
+        self.publishing().or_else(|| self.sealed()).or(Some(again))
     }
 
     fn paused(&self) -> Option<Ruling> {

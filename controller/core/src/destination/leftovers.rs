@@ -21,12 +21,17 @@ fn leftovers<'a>(view: &'a View<'a>, status: &DestinationStatus) -> Vec<&'a Volu
 
 /// What the claim stays sealed for, if anything.
 pub(super) fn waiting(view: &View<'_>, status: &DestinationStatus) -> Option<String> {
+    let all = remaining(view, status);
+    (!all.is_empty()).then(|| format!("waits until {} is gone", all.join(", ")))
+}
+
+/// What is still there and has to go.
+pub(super) fn remaining(view: &View<'_>, status: &DestinationStatus) -> Vec<String> {
     let snapshots = leftovers(view, status)
         .into_iter()
         .map(|snapshot| format!("VolumeSnapshot {}", name_of(&snapshot.metadata)));
     let contents = still_there(view, status).map(|name| format!("VolumeSnapshotContent {name}"));
-    let all: Vec<String> = snapshots.chain(contents).collect();
-    (!all.is_empty()).then(|| format!("waits until {} is gone", all.join(", ")))
+    snapshots.chain(contents).collect()
 }
 
 fn still_there<'a>(view: &'a View<'_>, status: &'a DestinationStatus) -> impl Iterator<Item = &'a String> {

@@ -128,8 +128,13 @@ fn refusals(view: &View<'_>, draft: &mut Draft) {
     let Some(refusal) = view.seen.around.refusals.last() else { return };
     let reason = if refusal.quota { Reason::QuotaExceeded } else { Reason::ObjectRefused };
     let message = format!("{}: {}", refusal.object, view::clipped(&refusal.message));
-    if draft.hold.as_ref().is_none_or(|hold| hold.weight == Weight::Passing) {
-        draft.hold = Some(Hold::passing(reason, message));
+    match &mut draft.hold {
+        // That something is about to be made is no news once it is refused.
+        Some(hold) if hold.reason == Reason::Preparing => {
+            *hold = Hold { reason, message, weight: hold.weight }
+        }
+        Some(hold) if hold.weight != Weight::Passing => {}
+        _ => draft.hold = Some(Hold::passing(reason, message)),
     }
     draft.wake_in(view.now, view.settings.retry_base);
 }

@@ -39,11 +39,12 @@ pub(super) fn answer_all(view: &View<'_>, valid: Option<&ValidDestination<'_>>, 
     }
 }
 
-/// A mover that serves a session of which nothing is on record writes without one: the status was lost, or set back.
+/// A mover that serves a session later than any on record writes without one: the status was lost, or set back. An earlier one is only
+/// about to be replaced, and can commit nothing.
 fn end_unknown_session(view: &View<'_>, mover: &MoverState, draft: &mut Draft) {
     if let Some(unknown) = &mover.session
         && mover.seal.is_none()
-        && session::current(&draft.status, mover).is_none()
+        && draft.status.sessions.last().is_none_or(|last| last.token < unknown.token)
     {
         let order = Order::EndSession { token: unknown.token };
         draft.then.push(Action::Order { pod: view.base.clone(), order });

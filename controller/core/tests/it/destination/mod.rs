@@ -1,0 +1,10 @@
+//! What is decided for a ReplicationDestination.
+
+mod chaos;
+mod deletion;
+mod publication;
+mod refusals;
+mod render;
+mod sessions;
+mod setup;
+mod world;

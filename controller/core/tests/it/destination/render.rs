@@ -1,0 +1,119 @@
+//! Decisions as text, for snapshots that can be read.
+
+use scribe_core::decision::{Action, Child, Decision};
+use scribe_crds::v1alpha1::DestinationStatus;
+use scribe_mover_contract::control::{Answer, Order};
+use serde_json::Value;
+use std::fmt::Write;
+
+/// One pass: what was done before the status, what changed in it, what was done after.
+pub fn decision(decision: &Decision<DestinationStatus>, before: Option<&DestinationStatus>) -> String {
+    let mut text = String::from("pass\n");
+    for action in &decision.first {
+        let _ = writeln!(text, "  first  {}", self::action(action));
+    }
+    if let Some(status) = &decision.status {
+        let json = |status: Option<&DestinationStatus>| {
+            status.map_or(Value::Null, |status| serde_json::to_value(status).unwrap())
+        };
+        for line in differences("", &json(before), &json(Some(status))) {
+            let _ = writeln!(text, "  status {line}");
+        }
+    }
+    for action in &decision.then {
+        let _ = writeln!(text, "  then   {}", self::action(action));
+    }
+    for note in &decision.events {
+        let _ = writeln!(text, "  event  {}: {}", note.reason, note.message);
+    }
+    if let Some(ended) = &decision.ended {
+        let _ = writeln!(
+            text,
+            "  ended  {:?} {}",
+            ended.result,
+            ended.reason.map_or("", |reason| reason.as_str())
+        );
+    }
+    if let Some(wake) = decision.wake {
+        let _ = writeln!(text, "  wake   {wake}");
+    }
+    text
+}
+
+/// The leaves in which two documents differ.
+fn differences(path: &str, before: &Value, after: &Value) -> Vec<String> {
+    if before == after {
+        return Vec::new();
+    }
+    match (before, after) {
+        (Value::Object(_) | Value::Null, Value::Object(fields)) => {
+            let was = |key: &String| before.get(key).unwrap_or(&Value::Null);
+            let mut lines: Vec<String> = fields
+                .iter()
+                .flat_map(|(key, value)| differences(&join(path, key), was(key), value))
+                .collect();
+            let gone = before.as_object().into_iter().flatten().filter(|(key, _)| !fields.contains_key(*key));
+            lines.extend(gone.map(|(key, _)| format!("{} gone", join(path, key))));
+            lines
+        }
+        (_, Value::Array(items)) if path == "conditions" => items
+            .iter()
+            .filter(|item| !before.as_array().is_some_and(|before| before.contains(item)))
+            .map(|item| {
+                let field = |name: &str| item[name].as_str().unwrap_or_default().to_owned();
+                format!("{}={} {}: {}", field("type"), field("status"), field("reason"), field("message"))
+            })
+            .collect(),
+        _ => vec![format!("{path} = {after}")],
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+pub fn action(action: &Action) -> String {
+    match action {
+        Action::AddFinalizer => "add the finalizer".into(),
+        Action::RemoveFinalizer => "remove the finalizer".into(),
+        Action::Create(child) => format!("create {}", self::child(child)),
+        Action::Apply(child) => format!("apply {}", self::child(child)),
+        Action::ApplyAddress { secret, address, port } => {
+            format!("apply {address}:{port} to Secret {secret}")
+        }
+        Action::Delete(child) => format!("delete {:?} {}", child.kind, child.name),
+        Action::LabelClaim { name, resource_version, .. } => {
+            format!("label Claim {name} at resource version {resource_version}")
+        }
+        Action::UnlabelClaim { name, .. } => format!("unlabel Claim {name}"),
+        Action::PublishSnapshot { name, annotations, .. } => {
+            format!("publish Snapshot {name} {annotations:?}")
+        }
+        Action::ReleaseContent { name } => format!("release content {name}"),
+        Action::Answer { question, answer, .. } => format!("answer {question}: {}", self::answer(answer)),
+        Action::Order { order: Order::Unseal { seal }, .. } => format!("unseal {seal}"),
+        Action::Order { order: Order::EndSession { token }, .. } => format!("end session {token}"),
+    }
+}
+
+fn answer(answer: &Answer) -> String {
+    let value = serde_json::to_value(answer).unwrap();
+    match answer {
+        Answer::Handshake(_) => format!("{} published {}", value["verdict"], value["published"]),
+        Answer::Commit(_) | Answer::Published(_) => value.to_string(),
+    }
+}
+
+fn child(child: &Child) -> String {
+    let name = |name: &Option<String>| name.clone().unwrap_or_default();
+    match child {
+        Child::Claim(claim) => format!("Claim {}", name(&claim.metadata.name)),
+        Child::Pod(pod) => format!("Pod {}", name(&pod.metadata.name)),
+        Child::Service(service) => format!("Service {}", name(&service.metadata.name)),
+        Child::Snapshot(snapshot) => format!("Snapshot {}", name(&snapshot.metadata.name)),
+        Child::Secret(secret) => {
+            let keys: Vec<&String> = secret.0.data.iter().flatten().map(|(key, _)| key).collect();
+            format!("Secret {} {keys:?}", name(&secret.0.metadata.name))
+        }
+    }
+}

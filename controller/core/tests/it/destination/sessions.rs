@@ -1,0 +1,450 @@
+//! Handshakes, sessions and commits.
+
+use super::world::{START, World, commit, hello};
+use scribe_crds::v1alpha1::{DestinationTrigger, MoverResult, Phase};
+use scribe_mover_contract::control::{
+    Activity, Answer, CommitVerdict, Progress, QuestionKind, SessionFailure, SessionState,
+};
+use scribe_mover_contract::peer::{PublicationState, Verdict};
+
+const T1: &str = "2026-03-04T05:00:00Z";
+const T2: &str = "2026-03-04T05:05:00Z";
+
+fn token(verdict: &Verdict) -> u64 {
+    match verdict {
+        Verdict::Send { token, .. } => *token,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn is_clean(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Send { clean: true, .. })
+}
+
+#[test]
+fn a_sync_from_handshake_to_publication() {
+    let mut world = World::listening();
+    let mut log = String::from("# handshake\n");
+    world.ask(QuestionKind::Handshake(Box::new(hello("a", 1, T1))));
+    log += &world.settle();
+    world.mover().progress = Some(Progress {
+        bytes_done: 3 << 28,
+        bytes_total: 1 << 30,
+        files_done: 7,
+        files_total: 9,
+        rate: 1 << 20,
+    });
+    log += "# progress\n";
+    log += &world.settle();
+    world.pass_time(60);
+    log += "# commit\n";
+    world.ask_commit(commit("a", 1, T1));
+    log += &world.settle();
+    log += "# the snapshot is cut, and not ready\n";
+    world.set_snapshot("db-20260304t050000z", true, false, None);
+    log += &world.settle();
+    assert!(matches!(world.published("a"), PublicationState::NotYet { .. }));
+    world.pass_time(30);
+    log += "# ready\n";
+    world.set_snapshot("db-20260304t050000z", true, true, None);
+    log += &world.settle();
+    insta::assert_snapshot!(log);
+    assert_eq!(world.published("a"), PublicationState::Yes { data_time: T1.parse().unwrap() });
+    assert_eq!(world.published("z"), PublicationState::Unknown);
+    assert_eq!(world.snapshots(), ["db-20260304t050000z*"]);
+}
+
+#[test]
+fn nothing_is_answered_before_it_is_recorded() {
+    let mut world = World::listening();
+    // Unsealing comes first, with no record of its own.
+    world.ask(QuestionKind::Handshake(Box::new(hello("a", 1, T1))));
+    world.pass();
+    let decision = world.decide();
+    // Dies right after the record: the world would object to an answer without one.
+    world.carry_out(&decision, 1);
+    assert!(world.answers.is_empty());
+    let admitted = world.status().sessions.clone();
+    world.settle();
+    assert_eq!(world.status().sessions, admitted, "the same question was given another token");
+    assert!(matches!(world.answers.last(), Some((_, Answer::Handshake(_)))));
+
+    world.ask_commit(commit("a", 1, T1));
+    let decision = world.decide();
+    world.carry_out(&decision, 1);
+    assert_eq!(world.answers.len(), 1);
+    world.settle();
+    assert!(
+        matches!(&world.answers[1].1, Answer::Commit(CommitVerdict::Recorded { claim_uid, publish_deadline: 660 })
+        if claim_uid == "claim-1"),
+        "{:?}",
+        world.answers
+    );
+    assert_eq!(world.snapshots(), ["db-20260304t050000z"]);
+}
+
+#[test]
+fn a_second_source_is_refused_and_the_running_session_untouched() {
+    let mut world = World::listening();
+    world.shake(hello("a", 1, T1));
+    let before = world.status().clone();
+    let mut intruder = hello("x", 1, T1);
+    intruder.claim_uid = "other-claim".into();
+    intruder.source_name = "west/other".into();
+    let verdict = world.shake(intruder.clone());
+    insta::assert_snapshot!(format!("{verdict:?}"), @r#"Refused { reason: "OtherSourcePinned", message: "ReplicationDestination db receives from claim west-claim of west/db; make a new one for west/other", permanent: true }"#);
+    assert_eq!(world.status(), &before);
+    intruder.claim_uid = "west-claim".into();
+    intruder.cluster_id = "other-cluster".into();
+    assert!(matches!(world.shake(intruder), Verdict::Refused { permanent: true, .. }));
+    assert!(matches!(world.commit(commit("a", 1, T1)), CommitVerdict::Recorded { .. }));
+}
+
+#[test]
+fn two_sources_at_once_are_told_apart_by_the_first_admission() {
+    let mut world = World::listening();
+    let first = world.ask(QuestionKind::Handshake(Box::new(hello("a", 1, T1))));
+    let mut other = hello("b", 1, T1);
+    other.claim_uid = "other-claim".into();
+    let second = world.ask(QuestionKind::Handshake(Box::new(other)));
+    world.settle();
+    assert!(matches!(world.verdict(first), Verdict::Send { .. }));
+    assert!(
+        matches!(world.verdict(second), Verdict::Refused { reason, .. } if reason == "OtherSourcePinned")
+    );
+}
+
+#[test]
+fn a_recreated_source_of_the_same_claim_goes_on() {
+    let mut world = World::listening();
+    world.sync("a", T1);
+    let mut again = hello("b", 1, T2);
+    again.source_name = "west/again".into();
+    assert!(matches!(world.shake(again), Verdict::Send { .. }));
+    assert_eq!(world.status().source.as_ref().unwrap().name, "west/again");
+}
+
+#[test]
+fn what_is_refused_and_why() {
+    type Change = fn(&mut scribe_mover_contract::peer::Handshake);
+    let cases: &[(&str, Change)] = &[
+        ("ProtocolMismatch", |hello| hello.protocol = 0),
+        ("RelationshipMismatch", |hello| hello.relationship = "another".into()),
+        ("RelationshipMismatch", |hello| hello.generation = 2),
+        ("UnsupportedVolumeMode", |hello| hello.volume_mode = scribe_mover_contract::peer::VolumeMode::Block),
+        ("DestinationFull", |hello| hello.expected_bytes = 11 << 30),
+    ];
+    let mut text = String::new();
+    for (reason, change) in cases {
+        let mut world = World::listening();
+        let mut hello = hello("a", 1, T1);
+        change(&mut hello);
+        let verdict = world.shake(hello);
+        text += &format!("{verdict:?}\n");
+        assert!(matches!(&verdict, Verdict::Refused { reason: given, .. } if given == reason), "{verdict:?}");
+        assert_eq!(world.status().source, None, "a refused source was pinned");
+        assert_eq!(world.status().dirty, None);
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn paused_refuses_syncs_and_finishes_what_runs() {
+    let mut world = World::listening();
+    world.shake(hello("a", 1, T1));
+    world.spec(|spec| spec.paused = true);
+    assert!(matches!(world.commit(commit("a", 1, T1)), CommitVerdict::Recorded { .. }));
+    world.snapshots_ready();
+    world.settle();
+    assert!(matches!(world.published("a"), PublicationState::Yes { .. }));
+    assert_eq!(world.status().phase, Some(Phase::Paused));
+    let verdict = world.shake(hello("b", 1, T2));
+    assert!(
+        matches!(&verdict, Verdict::Refused { reason, permanent: false, .. } if reason == "DestinationPaused"),
+        "{verdict:?}"
+    );
+}
+
+#[test]
+fn a_tag_admits_one_sync() {
+    let mut world = World::listening();
+    let tag = |world: &mut World, tag: &str| {
+        let manual = Some(tag.to_owned());
+        world.spec(|spec| spec.trigger = Some(DestinationTrigger { manual }));
+    };
+    tag(&mut world, "one");
+    assert!(matches!(world.shake(hello("a", 1, T1)), Verdict::Send { .. }));
+    // A further attempt of it is still the same sync.
+    assert!(matches!(world.shake(hello("a", 2, T1)), Verdict::Send { .. }));
+    world.commit(commit("a", 2, T1));
+    world.snapshots_ready();
+    world.settle();
+    let verdict = world.shake(hello("b", 1, T2));
+    assert!(
+        matches!(&verdict, Verdict::Refused { reason, .. } if reason == "DestinationNotTriggered"),
+        "{verdict:?}"
+    );
+    tag(&mut world, "two");
+    assert!(matches!(world.shake(hello("b", 1, T2)), Verdict::Send { .. }));
+    assert_eq!(world.status().last_manual_sync.as_deref(), Some("two"));
+}
+
+#[test]
+fn a_replaced_sync_and_a_lower_attempt_are_refused_for_good() {
+    let mut world = World::listening();
+    let first = token(&world.shake(hello("a", 1, T1)));
+    let third = token(&world.shake(hello("a", 3, T1)));
+    assert!(third > first);
+    let lower = world.shake(hello("a", 2, T1));
+    assert!(
+        matches!(&lower, Verdict::Refused { reason, permanent: true, .. } if reason == "SyncReplaced"),
+        "{lower:?}"
+    );
+    // The same attempt, once more: its connection broke.
+    assert!(token(&world.shake(hello("a", 3, T1))) > third);
+    assert!(matches!(world.shake(hello("b", 1, T2)), Verdict::Send { .. }));
+    let replaced = world.shake(hello("a", 4, T1));
+    assert!(
+        matches!(&replaced, Verdict::Refused { reason, permanent: true, .. } if reason == "SyncReplaced")
+    );
+    assert_eq!(world.status().consecutive_failures, 1);
+}
+
+#[test]
+fn the_last_thirty_two_syncs_are_remembered() {
+    let mut world = World::listening();
+    for number in 0..33 {
+        assert!(matches!(world.shake(hello(&format!("s{number}"), 1, T1)), Verdict::Send { .. }));
+    }
+    let ids: Vec<&str> = world.status().sessions.iter().map(|session| session.sync_id.as_str()).collect();
+    assert_eq!((ids.len(), ids[0], ids[31]), (32, "s1", "s32"));
+    let tokens: Vec<u64> = world.status().sessions.iter().map(|session| session.token).collect();
+    assert!(tokens.is_sorted_by(|a, b| a < b), "{tokens:?}");
+    assert!(matches!(world.shake(hello("s1", 9, T1)), Verdict::Refused { .. }));
+}
+
+#[test]
+fn nothing_changed_moves_the_recovery_point_and_makes_nothing() {
+    let mut world = World::listening();
+    world.sync("a", T1);
+    for (sync, time) in [("b", T2), ("c", "2026-03-04T05:10:00Z")] {
+        assert!(is_clean(&world.shake(hello(sync, 1, time))), "{sync}");
+        let mut commit = commit(sync, 1, time);
+        commit.unchanged = true;
+        assert!(matches!(world.commit(commit), CommitVerdict::Recorded { .. }));
+        assert_eq!(world.snapshots(), ["db-20260304t050000z*"]);
+        let point = world.status().recovery_point.clone().unwrap();
+        assert_eq!((point.data_time.0, point.sync_id.as_str()), (time.parse().unwrap(), sync));
+        assert!(matches!(world.published(sync), PublicationState::Yes { .. }));
+    }
+    // The next one changes something; until it is published the point stays where it is.
+    world.shake(hello("d", 1, "2026-03-04T05:15:00Z"));
+    world.commit(commit("d", 1, "2026-03-04T05:15:00Z"));
+    assert_eq!(world.status().recovery_point.as_ref().unwrap().sync_id, "c");
+}
+
+#[test]
+fn nothing_changed_needs_a_session_that_began_clean() {
+    let mut world = World::listening();
+    assert!(!is_clean(&world.shake(hello("a", 1, T1))), "an empty claim is no replica");
+    let mut unchanged = commit("a", 1, T1);
+    unchanged.unchanged = true;
+    let verdict = world.commit(unchanged);
+    assert!(
+        matches!(&verdict, CommitVerdict::Refused { reason, .. } if reason == "CommitRefused"),
+        "{verdict:?}"
+    );
+    assert!(world.status().dirty.is_some(), "only a commit that is recorded clears it");
+    assert_eq!(world.status().received, None);
+
+    let mut world = World::listening();
+    world.sync("a", T1);
+    world.shake(hello("b", 1, T2));
+    // A second attempt finds what the first one wrote.
+    assert!(!is_clean(&world.shake(hello("b", 2, T2))));
+}
+
+#[test]
+fn nothing_changed_makes_a_replica_if_the_one_it_equals_has_gone() {
+    let mut world = World::listening();
+    world.sync("a", T1);
+    assert!(is_clean(&world.shake(hello("b", 1, T2))));
+    world.seen.snapshots.clear();
+    world.settle();
+    assert_eq!(world.status().recovery_point, None);
+    let mut commit = commit("b", 1, T2);
+    commit.unchanged = true;
+    assert!(matches!(world.commit(commit), CommitVerdict::Recorded { .. }));
+    assert_eq!(world.snapshots(), ["db-20260304t050500z"]);
+    assert!(matches!(world.published("b"), PublicationState::NotYet { .. }));
+}
+
+#[test]
+fn commits_that_do_not_match_are_refused() {
+    type Change = fn(&mut scribe_mover_contract::peer::Commit);
+    let cases: &[(&str, Change)] = &[
+        ("another cut", |commit| commit.cut_uid = "other".into()),
+        ("another data time", |commit| commit.data_time = "2026-03-04T04:00:00Z".parse().unwrap()),
+        ("another sync", |commit| commit.sync_id = "x".into()),
+        ("an older attempt", |commit| commit.attempt = 1),
+        ("another source claim", |commit| commit.claim_uid = "other".into()),
+    ];
+    let mut text = String::new();
+    for (what, change) in cases {
+        let mut world = World::listening();
+        world.shake(hello("a", 2, T1));
+        let mut commit = commit("a", 2, T1);
+        change(&mut commit);
+        let verdict = world.commit(commit);
+        assert!(matches!(verdict, CommitVerdict::Refused { .. }), "{what}: {verdict:?}");
+        assert!(world.status().dirty.is_some() && world.status().received.is_none(), "{what}");
+        assert!(world.snapshots().is_empty());
+        text += &format!("{what}: {verdict:?}\n");
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_commit_with_another_fencing_token_is_refused() {
+    let mut world = World::listening();
+    world.shake(hello("a", 1, T1));
+    world.mover().session.as_mut().unwrap().token = 77;
+    let verdict = world.commit(commit("a", 1, T1));
+    assert!(matches!(verdict, CommitVerdict::Refused { .. }), "{verdict:?}");
+}
+
+#[test]
+fn a_commit_whose_seal_was_lifted_is_refused() {
+    let mut world = World::listening();
+    world.shake(hello("a", 1, T1));
+    let id = world.ask(QuestionKind::Commit { commit: commit("a", 1, T1), seal: 5 });
+    world.mover().seal = None;
+    world.settle();
+    assert!(matches!(world.answer_to(id), Answer::Commit(CommitVerdict::Refused { .. })));
+}
+
+#[test]
+fn an_exact_repeat_of_a_commit_is_answered_yes_and_a_different_one_no() {
+    let mut world = World::listening();
+    world.shake(hello("a", 1, T1));
+    world.commit(commit("a", 1, T1));
+    let before = world.status().clone();
+    assert!(matches!(world.commit(commit("a", 1, T1)), CommitVerdict::Recorded { .. }));
+    assert_eq!(world.status(), &before);
+    let mut other = commit("a", 1, T1);
+    other.cut_uid = "other".into();
+    assert!(matches!(world.commit(other), CommitVerdict::Refused { .. }));
+    assert_eq!(world.status().received, before.received);
+}
+
+#[test]
+fn a_received_sync_is_not_sent_again() {
+    let mut world = World::listening();
+    world.shake(hello("a", 1, T1));
+    world.commit(commit("a", 1, T1));
+    assert_eq!(world.shake(hello("a", 2, T1)), Verdict::Received { publish_deadline: 660 });
+    assert!(matches!(world.shake(hello("b", 1, T2)), Verdict::Wait { .. }), "another one has to wait");
+    world.snapshots_ready();
+    world.settle();
+    assert!(matches!(world.shake(hello("a", 2, T1)), Verdict::Received { .. }));
+    let mut other = hello("a", 3, T1);
+    other.cut_uid = "other".into();
+    assert!(matches!(world.shake(other), Verdict::Refused { reason, .. } if reason == "CommitRefused"));
+}
+
+#[test]
+fn the_recovery_point_is_told_to_its_own_source() {
+    let mut world = World::listening();
+    world.sync("a", T1);
+    let id = world.ask(QuestionKind::Handshake(Box::new(hello("b", 1, T2))));
+    world.settle();
+    let Answer::Handshake(answer) = world.answer_to(id) else { panic!() };
+    assert_eq!(answer.published, Some((T1.parse().unwrap(), "a".into())));
+    let mut intruder = hello("x", 1, T2);
+    intruder.claim_uid = "other".into();
+    let id = world.ask(QuestionKind::Handshake(Box::new(intruder)));
+    world.settle();
+    let Answer::Handshake(answer) = world.answer_to(id) else { panic!() };
+    assert_eq!(answer.published, None);
+}
+
+#[test]
+fn a_lost_session_is_a_failure_once() {
+    let mut world = World::listening();
+    world.shake(hello("a", 1, T1));
+    for attempt in 1..=2 {
+        if attempt == 2 {
+            assert!(!is_clean(&world.shake(hello("a", 2, T1))));
+        }
+        let mover = world.mover();
+        mover.session.as_mut().unwrap().connected = false;
+        mover.activity = Activity::Listening;
+        mover.last_failure = Some(SessionFailure {
+            sync_id: "a".into(),
+            attempt,
+            reason: "ConnectionLost".into(),
+            message: "the peer was silent for 60 s".into(),
+        });
+        world.settle();
+        let status = world.status();
+        assert_eq!(status.consecutive_failures, 1, "attempt {attempt}");
+        let last = status.latest_mover_status.as_ref().unwrap();
+        assert_eq!((last.result, last.reason.as_deref()), (MoverResult::Failed, Some("ConnectionLost")));
+        assert_eq!(status.phase, Some(Phase::Waiting));
+        assert!(status.dirty.is_some());
+    }
+    world.shake(hello("a", 3, T1));
+    assert_eq!(world.status().phase, Some(Phase::Transferring));
+    world.commit(commit("a", 3, T1));
+    world.snapshots_ready();
+    world.settle();
+    assert_eq!(world.status().consecutive_failures, 0);
+    assert_eq!(world.status().current_sync, None);
+}
+
+#[test]
+fn a_mover_that_restarts_loses_its_session_and_the_claim_stays_dirty() {
+    let mut world = World::listening();
+    world.shake(hello("a", 1, T1));
+    world.kill_mover(137);
+    world.settle();
+    assert_eq!(world.status().consecutive_failures, 1);
+    world.pass_time(60);
+    world.settle();
+    assert_eq!(world.mover().seal, Some(1), "it starts sealed");
+    assert!(world.status().dirty.is_some());
+    let verdict = world.shake(hello("a", 1, T1));
+    assert!(!is_clean(&verdict) && token(&verdict) == 2, "{verdict:?}");
+}
+
+#[test]
+fn a_session_of_which_nothing_is_on_record_is_ended() {
+    let mut world = World::listening();
+    world.mover().seal = None;
+    world.mover().session =
+        Some(SessionState { sync_id: "old".into(), attempt: 1, token: 41, connected: true });
+    let log = world.settle();
+    assert!(log.contains("end session 41"), "{log}");
+    assert_eq!(world.mover().session, None);
+}
+
+#[test]
+fn a_seal_that_may_belong_to_a_commit_is_not_lifted() {
+    let mut world = World::listening();
+    world.sync("a", T1);
+    world.shake(hello("b", 1, T2));
+    // Flushing and sealing: the question comes later.
+    world.mover().seal = Some(1000);
+    world.mover().activity = Activity::Committing;
+    assert!(matches!(world.shake(hello("b", 1, T2)), Verdict::Wait { .. }));
+    assert_eq!(world.mover().seal, Some(1000));
+    // The question is there, and an older one asks to begin.
+    world.mover().activity = Activity::Listening;
+    let begin = world.ask(QuestionKind::Handshake(Box::new(hello("c", 1, T2))));
+    world.ask(QuestionKind::Commit { commit: commit("b", 1, T2), seal: 1000 });
+    world.settle();
+    assert!(matches!(world.verdict(begin), Verdict::Wait { .. }));
+    assert_eq!(world.status().received.as_ref().unwrap().sync_id, "b");
+    assert_eq!(world.mover().seal, Some(1000));
+    assert_eq!(world.now.to_string(), START);
+}
