@@ -91,6 +91,7 @@ async fn twenty_thousand_files_with_hostile_names() -> Result<()> {
         pair.source.sync("db", "first").await?;
         equal(&pair, &volume, "first", UNPRIVILEGED).await?;
         fs::remove_dir_all(volume.path.join("d007"))?;
+        volume.flush()?;
         pair.source.sync("db", "second").await?;
         equal(&pair, &volume, "second", UNPRIVILEGED).await
     })

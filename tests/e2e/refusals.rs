@@ -91,6 +91,7 @@ async fn a_second_source() -> Result<()> {
         pair.source.claim("other", "ext4", "1Gi").await?;
         let other = pair.source.hold("other").await?;
         fs::write(other.path.join("intruder"), "other data")?;
+        other.flush()?;
         pair.source.source("intruder", source("other")).await?;
         ends_in(&pair, "intruder", "OtherSourcePinned").await?;
         let rd = pair.destination.await_destination("db", "there", |_| true).await?;
@@ -147,6 +148,7 @@ async fn missing_keys() -> Result<()> {
         pair.source.claim("data", "ext4", "1Gi").await?;
         let volume = pair.source.hold("data").await?;
         one_file(&volume.path)?;
+        volume.flush()?;
         pair.destination.destination("db", destination("ext4", "1Gi")).await?;
         pair.source.source("db", source("data")).await?;
         let missing =

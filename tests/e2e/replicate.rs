@@ -47,6 +47,7 @@ async fn small_second_sync(pair: Pair) -> Result<()> {
     fs::write(volume.path.join("small"), "second")?;
     fs::write(volume.path.join("new"), "new")?;
     chown(&volume.path.join("new"), APP, APP)?;
+    volume.flush()?;
     let second = transfer(&pair.source.sync("db", "second").await?)?;
     ensure!(second.bytes_total >= SIZE as i64, "{second:?}");
     ensure!(second.bytes_sent < SIZE as i64 / 20, "the second sync sent {second:?}");
@@ -118,6 +119,7 @@ async fn on_schedule() -> Result<()> {
         ensure!(first.next_sync_time.is_some(), "{first:?}");
         fs::write(volume.path.join("file"), "at the tick")?;
         chown(&volume.path.join("file"), APP, APP)?;
+        volume.flush()?;
         pair.source
             .await_source("db", "synced on schedule", |rs| {
                 source_status(rs).recovery_point.map(|point| point.data_time.0)
@@ -139,6 +141,7 @@ async fn old_replicas_are_pruned() -> Result<()> {
         for tag in ["first", "second", "third"] {
             fs::write(volume.path.join("file"), tag)?;
             chown(&volume.path.join("file"), APP, APP)?;
+            volume.flush()?;
             pair.source.sync("db", tag).await?;
         }
         let pruned = |rd: &_| {

@@ -56,6 +56,7 @@ pub async fn prepare(
     pair.source.claim("data", class, "1Gi").await?;
     let volume = pair.source.hold("data").await?;
     fill(&volume.path)?;
+    volume.flush()?;
     pair.destination.destination("db", destination).await?;
     pair.destination.carry_secret("db", &pair.source, "keys").await?;
     Ok(volume)

@@ -32,18 +32,31 @@ pub async fn dump(cluster: &Cluster, client: &Client, namespace: &str) {
 
 async fn objects<K>(client: &Client, namespace: &str)
 where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned,
     K::DynamicType: Default,
 {
-    let Ok(list) = Api::<K>::namespaced(client.clone(), namespace).list(&ListParams::default()).await else { return };
+    let Ok(list) = Api::<K>::namespaced(client.clone(), namespace).list(&ListParams::default()).await else {
+        return;
+    };
     for mut object in list {
         object.meta_mut().managed_fields = None;
-        eprintln!("---- {}\n{}", K::kind(&K::DynamicType::default()), serde_saphyr::to_string(&object).unwrap_or_default());
+        eprintln!(
+            "---- {}\n{}",
+            K::kind(&K::DynamicType::default()),
+            serde_saphyr::to_string(&object).unwrap_or_default()
+        );
     }
 }
 
 async fn events(client: &Client, namespace: &str) {
-    let Ok(list) = Api::<Event>::namespaced(client.clone(), namespace).list(&ListParams::default()).await else { return };
+    let Ok(list) = Api::<Event>::namespaced(client.clone(), namespace).list(&ListParams::default()).await
+    else {
+        return;
+    };
     for event in list {
         let about = event.involved_object;
         eprintln!(

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chownat, lsetxattr, makedev, mknodat, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chownat, lsetxattr, makedev,
+    mknodat, utimensat,
 };
 
 /// Bytes of a kind that does not compress, the same for the same seed.
@@ -37,7 +38,9 @@ pub fn ordinary(root: &Path, owner: u32) -> Result<()> {
     let at = |name: &str| root.join(name);
     fs::create_dir_all(at("dir/deep/er"))?;
     fs::create_dir_all(at("empty"))?;
-    for (name, length) in [("empty-file", 0), ("one", 1), ("dir/page", 4096), ("dir/deep/odd", 100_003), ("big", 3 << 20)] {
+    for (name, length) in
+        [("empty-file", 0), ("one", 1), ("dir/page", 4096), ("dir/deep/odd", 100_003), ("big", 3 << 20)]
+    {
         fs::write(at(name), noise(length as u64 + 7, length))?;
     }
     holes(&at("dir/holes"))?;
@@ -49,12 +52,22 @@ pub fn ordinary(root: &Path, owner: u32) -> Result<()> {
     for (name, mode) in [("one", 0o400), ("dir/deep/odd", 0o751), ("empty", 0o1770), ("big", 0o644)] {
         fs::set_permissions(at(name), fs::Permissions::from_mode(mode))?;
     }
-    lsetxattr(at("big"), "user.comment", b"kept \x00 as it is", XattrFlags::empty()).context("set a user attribute")?;
-    lsetxattr(at("dir"), "user.on-a-directory", b"yes", XattrFlags::empty()).context("set a user attribute")?;
-    let named = acl(&[(USER_OBJ, 6, NO_ID), (USER, 4, 4711), (GROUP_OBJ, 4, NO_ID), (MASK, 6, NO_ID), (OTHER, 0, NO_ID)]);
-    lsetxattr(at("dir/page"), "system.posix_acl_access", &named, XattrFlags::empty()).context("set an ACL")?;
+    lsetxattr(at("big"), "user.comment", b"kept \x00 as it is", XattrFlags::empty())
+        .context("set a user attribute")?;
+    lsetxattr(at("dir"), "user.on-a-directory", b"yes", XattrFlags::empty())
+        .context("set a user attribute")?;
+    let named = acl(&[
+        (USER_OBJ, 6, NO_ID),
+        (USER, 4, 4711),
+        (GROUP_OBJ, 4, NO_ID),
+        (MASK, 6, NO_ID),
+        (OTHER, 0, NO_ID),
+    ]);
+    lsetxattr(at("dir/page"), "system.posix_acl_access", &named, XattrFlags::empty())
+        .context("set an ACL")?;
     let inherited = acl(&[(USER_OBJ, 7, NO_ID), (GROUP_OBJ, 5, NO_ID), (OTHER, 0, NO_ID)]);
-    lsetxattr(at("dir/deep"), "system.posix_acl_default", &inherited, XattrFlags::empty()).context("set a default ACL")?;
+    lsetxattr(at("dir/deep"), "system.posix_acl_default", &inherited, XattrFlags::empty())
+        .context("set a default ACL")?;
     for name in hostile_names() {
         fs::write(root.join(OsStr::from_bytes(&name)), &name)?;
     }
@@ -86,7 +99,8 @@ pub fn privileged(root: &Path) -> Result<()> {
     fs::write(at("capable"), "#!")?;
     // struct vfs_cap_data, revision 2: cap_net_bind_service, permitted and effective.
     let capability: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    lsetxattr(at("capable"), "security.capability", &capability, XattrFlags::empty()).context("set a capability")?;
+    lsetxattr(at("capable"), "security.capability", &capability, XattrFlags::empty())
+        .context("set a capability")?;
     Ok(())
 }
 
@@ -116,9 +130,34 @@ pub fn many(root: &Path, count: usize, owner: u32) -> Result<()> {
 #[must_use]
 pub fn hostile_names() -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> = [
-        "-rf", "--delete", " leading space", "trailing space ", "new\nline", "tab\there", "quote'\"`", "$(touch x)", "a;b|c&d",
-        "*?[x]", "back\\slash", "#hash", "~tilde", "...", "%41%s%n", "\u{1b}[31mred", "emoji-\u{1f980}", "\u{202e}reversed",
-        ".partial", ".~tmp~", ".file.aBcDeF", "CON", "lost+found-not", "*deleting x", ">f+++++++++ x", "\\#012", "{a,b}", "!excl",
+        "-rf",
+        "--delete",
+        " leading space",
+        "trailing space ",
+        "new\nline",
+        "tab\there",
+        "quote'\"`",
+        "$(touch x)",
+        "a;b|c&d",
+        "*?[x]",
+        "back\\slash",
+        "#hash",
+        "~tilde",
+        "...",
+        "%41%s%n",
+        "\u{1b}[31mred",
+        "emoji-\u{1f980}",
+        "\u{202e}reversed",
+        ".partial",
+        ".~tmp~",
+        ".file.aBcDeF",
+        "CON",
+        "lost+found-not",
+        "*deleting x",
+        ">f+++++++++ x",
+        "\\#012",
+        "{a,b}",
+        "!excl",
     ]
     .iter()
     .map(|name| name.as_bytes().to_vec())

@@ -32,6 +32,18 @@ pub struct Volume {
     pub path: PathBuf,
 }
 
+impl Volume {
+    /// Has everything written so far reach the disk, as an application does before it relies on it. A cut holds what had reached the
+    /// disk, and no more.
+    ///
+    /// # Errors
+    /// The file system fails.
+    pub fn flush(&self) -> Result<()> {
+        let root = std::fs::File::open(&self.path).with_context(|| format!("open {}", self.path.display()))?;
+        rustix::fs::syncfs(&root).with_context(|| format!("flush {}", self.path.display()))
+    }
+}
+
 impl Site {
     /// The API of a namespaced kind, in this namespace.
     #[must_use]

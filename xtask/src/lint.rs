@@ -25,7 +25,15 @@ fn cargo_deny() -> anyhow::Result<PathBuf> {
     if !program.exists() {
         let root = tools.to_str().context("the cache's path is not UTF-8")?;
         run(&mut cargo(&[
-            "install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--debug", "--quiet", "--root", root,
+            "install",
+            "cargo-deny",
+            "--version",
+            CARGO_DENY,
+            "--locked",
+            "--debug",
+            "--quiet",
+            "--root",
+            root,
         ]))?;
     }
     Ok(program)

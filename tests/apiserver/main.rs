@@ -1,0 +1,4 @@
+//! What only a real API server can prove: schemas, defaults, rules and who may write what. No kubelet, no controller.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod rules;

@@ -1,0 +1,200 @@
+//! What the schemas refuse, with which words, and what they fill in.
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, Client};
+use scribe_tests::api_server::ApiServer;
+use scribe_tests::wait::await_condition;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+/// One API server for all tests of this file.
+static SERVER: OnceCell<ApiServer> = OnceCell::const_new();
+
+async fn client() -> Result<Client> {
+    let server = SERVER
+        .get_or_try_init(|| async {
+            let server = ApiServer::start().await?;
+            install(&server.client().await?).await?;
+            anyhow::Ok(server)
+        })
+        .await?;
+    server.client().await
+}
+
+async fn install(client: &Client) -> Result<()> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for definition in scribe_crds::generated::definitions() {
+        let name = definition.metadata.name.clone().context("a definition has a name")?;
+        definitions.create(&PostParams::default(), &definition).await.with_context(|| format!("install {name}"))?;
+        let established = |definition: Option<&CustomResourceDefinition>| {
+            let status = definition.and_then(|definition| definition.status.as_ref());
+            let conditions = status.and_then(|status| status.conditions.as_ref());
+            conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Established" && one.status == "True"))
+        };
+        await_condition(&definitions, &name, "established", established).await?;
+    }
+    Ok(())
+}
+
+fn api(client: &Client, kind: &str) -> Api<DynamicObject> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("scribe.dev", "v1alpha1", kind));
+    Api::namespaced_with(client.clone(), "default", &resource)
+}
+
+async fn create(kind: &str, name: &str, spec: Value) -> Result<Result<DynamicObject, String>> {
+    let object = json!({
+        "apiVersion": "scribe.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec
+    });
+    let object: DynamicObject = serde_json::from_value(object)?;
+    // `fieldValidation: Strict` is what kubectl sends.
+    let parameters = PostParams::default();
+    let answer = api(&client().await?, kind).create(&parameters, &object).await;
+    Ok(answer.map_err(|error| error.to_string()))
+}
+
+/// Each spec is refused, with these words in the answer.
+async fn refused(kind: &str, cases: Vec<(&str, Value, &str)>) -> Result<()> {
+    for (number, (what, spec, words)) in cases.into_iter().enumerate() {
+        match create(kind, &format!("refused-{number}"), spec).await? {
+            Ok(_) => anyhow::bail!("{what}: accepted"),
+            Err(answer) => ensure!(answer.contains(words), "{what}: the answer lacks {words:?}: {answer}"),
+        }
+    }
+    Ok(())
+}
+
+fn source(change: Value) -> Value {
+    merged(json!({ "sourcePVC": "data", "rsync": { "sshKeys": "keys" } }), change)
+}
+
+fn destination(change: Value) -> Value {
+    merged(json!({ "rsync": { "capacity": "1Gi", "accessModes": ["ReadWriteOnce"] } }), change)
+}
+
+/// A merge patch: null removes.
+fn merged(mut base: Value, change: Value) -> Value {
+    if let (Value::Object(base), Value::Object(change)) = (&mut base, &change) {
+        for (key, value) in change {
+            if value.is_null() {
+                base.remove(key);
+            } else {
+                let old = base.remove(key).unwrap_or(json!({}));
+                let new = if value.is_object() { merged(old, value.clone()) } else { value.clone() };
+                base.insert(key.clone(), new);
+            }
+        }
+    }
+    base
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_source_may_not_be() -> Result<()> {
+    let trigger = |value: Value| source(json!({ "trigger": value }));
+    let rsync = |value: Value| source(json!({ "rsync": value }));
+    refused(
+        "ReplicationSource",
+        vec![
+            ("no claim", source(json!({ "sourcePVC": null })), "spec.sourcePVC: Required value"),
+            ("no method", source(json!({ "rsync": null })), "set exactly one of spec.rsync"),
+            ("two methods", source(json!({ "external": { "provider": "a.example/b" } })), "set exactly one of spec.rsync"),
+            ("no keys", source(json!({ "rsync": { "sshKeys": null } })), "sshKeys"),
+            ("a zone without a schedule", trigger(json!({ "timeZone": "UTC" })), "set trigger.schedule as well"),
+            ("a schedule of six fields", trigger(json!({ "schedule": "* * * * * *" })), "spec.trigger.schedule"),
+            ("an unknown nickname", trigger(json!({ "schedule": "@often" })), "spec.trigger.schedule"),
+            (
+                "an interval with a schedule",
+                trigger(json!({ "schedule": "@daily", "minInterval": "1m" })),
+                "minInterval belongs to continuous replication",
+            ),
+            ("an interval of nothing", trigger(json!({ "minInterval": "0s" })), "at least 1s"),
+            ("an empty tag", trigger(json!({ "manual": "" })), "spec.trigger.manual"),
+            ("an unknown copy method", rsync(json!({ "copyMethod": "Magic" })), "Unsupported value: \"Magic\""),
+            ("fsGroup", rsync(json!({ "moverSecurityContext": { "fsGroup": 1 } })), "make the kubelet rewrite the data"),
+            ("an address with a space", rsync(json!({ "address": "a b" })), "spec.rsync.address"),
+            ("an address that is an option", rsync(json!({ "address": "-oProxyCommand=x" })), "spec.rsync.address"),
+            ("port 0", rsync(json!({ "port": 0 })), "spec.rsync.port"),
+            ("port 65536", rsync(json!({ "port": 65536 })), "spec.rsync.port"),
+            ("no bandwidth at all", rsync(json!({ "bandwidthLimit": "1" })), "bandwidthLimit is a quantity of bytes"),
+            ("a timeout of nothing", rsync(json!({ "cutTimeout": "0s" })), "cutTimeout must be at least 1s"),
+            ("an objective of nothing", source(json!({ "rpo": "0s" })), "rpo must be at least 1s"),
+            ("an objective in words", source(json!({ "rpo": "soon" })), "rpo"),
+            (
+                "a provider without a domain",
+                json!({ "sourcePVC": "data", "external": { "provider": "mirror" } }),
+                "spec.external.provider",
+            ),
+        ],
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_destination_may_not_be() -> Result<()> {
+    let rsync = |value: Value| destination(json!({ "rsync": value }));
+    refused(
+        "ReplicationDestination",
+        vec![
+            ("no method", json!({}), "set exactly one of spec.rsync"),
+            ("no capacity", rsync(json!({ "capacity": null })), "set capacity and accessModes"),
+            ("no access modes", rsync(json!({ "accessModes": null })), "set capacity and accessModes"),
+            ("both kinds of claim", rsync(json!({ "destinationPVC": "mine" })), "remove capacity, accessModes"),
+            ("an unknown copy method", rsync(json!({ "copyMethod": "Clone" })), "Unsupported value: \"Clone\""),
+            ("an unknown service type", rsync(json!({ "serviceType": "ExternalName" })), "Unsupported value"),
+            ("no replica", destination(json!({ "retain": { "last": 0 } })), "spec.retain.last"),
+            ("too many replicas", destination(json!({ "retain": { "last": 129 } })), "spec.retain.last"),
+            ("an unknown policy", destination(json!({ "deletionPolicy": "Keep" })), "Unsupported value: \"Keep\""),
+            ("a timeout of nothing", rsync(json!({ "publishTimeout": "0s" })), "publishTimeout must be at least 1s"),
+        ],
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_changed() -> Result<()> {
+    let made = |answer: Result<DynamicObject, String>| answer.map_err(anyhow::Error::msg);
+    made(create("ReplicationSource", "fixed", source(json!({}))).await?)?;
+    made(create("ReplicationDestination", "fixed", json!({ "rsync": { "destinationPVC": "mine" } })).await?)?;
+    let external = json!({ "rsync": null, "external": { "provider": "a.example/b" } });
+    let cases = [
+        ("ReplicationSource", json!({ "sourcePVC": "other" }), "make a new ReplicationSource for the other claim"),
+        ("ReplicationSource", external.clone(), "cannot be exchanged"),
+        ("ReplicationDestination", external, "cannot be exchanged"),
+        ("ReplicationDestination", json!({ "rsync": { "destinationPVC": "other" } }), "destinationPVC cannot be changed"),
+    ];
+    for (kind, change, words) in cases {
+        let patch = Patch::Merge(json!({ "spec": change }));
+        let answer = api(&client().await?, kind).patch("fixed", &PatchParams::default(), &patch).await;
+        let answer = answer.err().with_context(|| format!("{kind} {change} was accepted"))?.to_string();
+        ensure!(answer.contains(words), "the answer lacks {words:?}: {answer}");
+    }
+    Ok(())
+}
+
+/// What is legal is accepted, and what was left out stands in the object.
+#[tokio::test(flavor = "multi_thread")]
+async fn defaults_are_filled_in() -> Result<()> {
+    let accepted = [
+        json!({ "trigger": { "schedule": "0 2 * * MON", "timeZone": "Europe/Berlin", "onCreate": false } }),
+        json!({ "trigger": { "schedule": "@hourly", "manual": "a" } }),
+        json!({ "trigger": { "minInterval": "1m30s" }, "rpo": "1h" }),
+        json!({ "rsync": { "bandwidthLimit": "10Mi", "address": "fd00::1", "port": 22, "excludes": ["/tmp/", "*.bak"] } }),
+    ];
+    for (number, change) in accepted.into_iter().enumerate() {
+        let answer = create("ReplicationSource", &format!("accepted-{number}"), source(change.clone())).await?;
+        answer.map_err(anyhow::Error::msg).with_context(|| change.to_string())?;
+    }
+    let made = create("ReplicationSource", "plain", source(json!({ "trigger": { "schedule": "@daily" } }))).await?;
+    let spec = &made.map_err(anyhow::Error::msg)?.data["spec"];
+    ensure!(spec["paused"] == json!(false) && spec["trigger"]["onCreate"] == json!(true), "{spec}");
+    for (field, value) in [("copyMethod", "Clone"), ("comparison", "Content"), ("fidelity", "BestEffort")] {
+        ensure!(spec["rsync"][field] == json!(value), "{field}: {spec}");
+    }
+    let made = create("ReplicationDestination", "plain", destination(json!({}))).await?;
+    let spec = &made.map_err(anyhow::Error::msg)?.data["spec"];
+    ensure!(spec["retain"]["last"] == json!(3) && spec["deletionPolicy"] == json!("Retain"), "{spec}");
+    ensure!(spec["rsync"]["copyMethod"] == json!("Snapshot") && spec["rsync"]["serviceType"] == json!("ClusterIP"), "{spec}");
+    Ok(())
+}
