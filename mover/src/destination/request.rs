@@ -39,8 +39,9 @@ const FLAGS: &[&str] = &[
     "--numeric-ids",
     "--partial",
 ];
+type IsValid = fn(&str) -> bool;
 /// Long options with a value: each has its own idea of what that may be.
-const VALUES: &[(&str, fn(&str) -> bool)] = &[
+const VALUES: &[(&str, IsValid)] = &[
     ("--log-format=", |value| value == "%i"),
     ("--checksum-choice=", |value| value == "xxh128"),
     ("--bwlimit=", is_number),

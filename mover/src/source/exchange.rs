@@ -5,6 +5,7 @@ use scribe_mover_contract::REFUSED_EXIT;
 use scribe_mover_contract::peer::MAX_DOCUMENT;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 /// Why there is no answer.
@@ -16,6 +17,20 @@ pub enum NoAnswer {
     /// The forced command refused: the session is not ours any more.
     #[error("{0}")]
     Refused(String),
+}
+
+/// Asks `request` with `document`, and gives up after `limit`: ssh notices a dead network and a dead host, but not a mover that hangs.
+///
+/// # Errors
+/// See [`NoAnswer`].
+pub async fn exchange_within<A: DeserializeOwned>(
+    limit: Duration,
+    session: &Session,
+    request: &str,
+    document: &impl Serialize,
+) -> Result<A, NoAnswer> {
+    let answered = tokio::time::timeout(limit, exchange(session, request, document)).await;
+    answered.unwrap_or_else(|_| Err(NoAnswer::Lost(format!("{request}: no answer in {} s", limit.as_secs()))))
 }
 
 /// Asks `request` with `document`.

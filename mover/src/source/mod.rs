@@ -13,7 +13,7 @@ use crate::state::StateCell;
 use anyhow::{Context, Result};
 use connect::Route;
 use ending::Notes;
-use exchange::{NoAnswer, exchange};
+use exchange::{NoAnswer, exchange, exchange_within};
 use jiff::{SignedDuration, Timestamp};
 use openssh::Session;
 use scribe_mover_contract::PROTOCOL;
@@ -33,6 +33,8 @@ use transfer::{Sender, Sent};
 const MAX_SESSIONS: u32 = 5;
 /// A peer that asks for longer pauses does not get them: it may be well again sooner than it thinks.
 const MAX_PAUSE: u64 = 60;
+/// What the destination does around its controller's answer: ending processes that do not want to, trying out the file system.
+const ANSWER_MARGIN: Duration = Duration::from_secs(120);
 /// Clocks that differ by more are reported: data times and schedules of the two sides are compared by people.
 const MAX_SKEW: SignedDuration = SignedDuration::from_secs(5);
 
@@ -117,7 +119,7 @@ impl Source<'_> {
             loop {
                 let asked_at = Timestamp::now();
                 let handshake = self.handshake(route, asked_at).map_err(|error| Failure::internal(&error))?;
-                match exchange::<HandshakeAnswer>(&session, "scribe handshake", &handshake).await {
+                match exchange_within(self.limit(), &session, "scribe handshake", &handshake).await {
                     Ok(answer) => {
                         lost = 0;
                         if let Some(next) = self.heed(answer, asked_at).await? {
@@ -197,14 +199,8 @@ impl Source<'_> {
     }
 
     fn note_skew(&mut self, answer: &HandshakeAnswer, asked_at: Timestamp) {
-        let Some(theirs) = answer.answered_at else { return };
-        let now = Timestamp::now();
-        // Somewhere between question and answer is exact enough.
-        let skew =
-            if theirs < asked_at { asked_at.duration_since(theirs) } else { theirs.duration_since(now) };
-        if skew > MAX_SKEW && self.notes.warnings.is_empty() {
-            let side = if theirs < asked_at { "behind" } else { "ahead" };
-            let warning = format!("the destination's clock is {} s {side}", skew.as_secs());
+        let warning = answer.answered_at.and_then(|theirs| skew(theirs, asked_at, Timestamp::now()));
+        if let Some(warning) = warning.filter(|_| self.notes.warnings.is_empty()) {
             tracing::warn!("{warning}");
             self.notes.warnings.push(warning);
         }
@@ -323,7 +319,7 @@ impl Source<'_> {
                 Some(session) => session,
                 None => route.connect().await?,
             };
-            match exchange(&connected, "scribe published", &question).await {
+            match exchange_within(self.limit(), &connected, "scribe published", &question).await {
                 Ok(PublicationState::Yes { data_time }) => {
                     self.notes.recovery_point = Some((data_time, self.job.sync_id.clone()));
                     return Ok(());
@@ -346,6 +342,11 @@ impl Source<'_> {
         Err(Failure::transient(Reason::PublicationTimeout, format!("not published in time: {waits_for}")))
     }
 
+    /// How long an answer may take that needs the controller of the other side, and at most the end of an earlier transfer.
+    fn limit(&self) -> Duration {
+        Duration::from_secs(self.job.timeouts.answer) + ANSWER_MARGIN
+    }
+
     fn show(&self, activity: Activity) {
         self.state.change(|state| state.activity = activity);
     }
@@ -353,6 +354,16 @@ impl Source<'_> {
     fn show_progress(&self, progress: Progress) {
         self.state.change(|state| state.progress = Some(progress));
     }
+}
+
+/// How wrong the destination's clock is, if it said `theirs` somewhere between `asked` and `answered` of ours.
+fn skew(theirs: Timestamp, asked: Timestamp, answered: Timestamp) -> Option<String> {
+    let (by, side) = if theirs < asked {
+        (asked.duration_since(theirs), "behind")
+    } else {
+        (theirs.duration_since(answered), "ahead of")
+    };
+    (by > MAX_SKEW).then(|| format!("the destination's clock is {} s {side} the source's", by.as_secs()))
 }
 
 async fn pause(seconds: u64) {
@@ -370,4 +381,25 @@ fn used(data: &Path) -> Result<Used> {
         bytes: stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize),
         files: stat.f_files.saturating_sub(stat.f_ffree),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_clocks_that_differ_by_more_than_the_answer_took_are_reported() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        assert_eq!(skew(at(100), at(100), at(160)), None);
+        assert_eq!(skew(at(160), at(100), at(160)), None);
+        assert_eq!(skew(at(95), at(100), at(160)), None);
+        assert_eq!(
+            skew(at(80), at(100), at(160)).unwrap(),
+            "the destination's clock is 20 s behind the source's"
+        );
+        assert_eq!(
+            skew(at(190), at(100), at(160)).unwrap(),
+            "the destination's clock is 30 s ahead of the source's"
+        );
+    }
 }

@@ -47,6 +47,8 @@ struct Lost {
 
 /// Longer ones are cut: the lists stand in a status.
 const MAX_PATH: usize = 100;
+/// The kernel's own limit for the names of one entry's extended attributes.
+const MAX_XATTR_LIST: usize = 64 * 1024;
 
 /// Walks over the cut at `data`.
 ///
@@ -101,12 +103,14 @@ struct Walk<'a> {
     data: &'a Path,
     abilities: &'a Abilities,
     device: u64,
+    /// Room for a list of names, used again and again.
+    names: Vec<u8>,
     survey: Survey,
 }
 
 impl<'a> Walk<'a> {
     fn new(data: &'a Path, abilities: &'a Abilities) -> Self {
-        Self { data, abilities, device: 0, survey: Survey::default() }
+        Self { data, abilities, device: 0, names: vec![0; MAX_XATTR_LIST], survey: Survey::default() }
     }
 
     fn run(mut self) -> Result<Survey, Failure> {
@@ -170,10 +174,16 @@ impl<'a> Walk<'a> {
             let name = path.file_name().unwrap_or_default();
             self.lose(name.to_string_lossy().chars().any(char::is_uppercase), Attribute::Case, path);
         }
-        for name in xattr_names(path) {
-            let is_special = metadata.mode() & 0o7000 != 0 && name == "system.posix_acl_access";
-            self.survey.has_special_acls |= is_special;
-            if let Some(attribute) = self.lost_xattr(&name) {
+        self.see_xattrs(path, metadata.mode() & 0o7000 != 0);
+    }
+
+    fn see_xattrs(&mut self, path: &Path, is_special: bool) {
+        // A file system without them is one where none get lost.
+        let length = rustix::fs::llistxattr(path, &mut self.names[..]).unwrap_or(0);
+        let names = String::from_utf8_lossy(&self.names[..length]).into_owned();
+        for name in names.split('\0').filter(|name| !name.is_empty()) {
+            self.survey.has_special_acls |= is_special && name == "system.posix_acl_access";
+            if let Some(attribute) = self.lost_xattr(name) {
                 self.lose(true, attribute, path);
             }
         }
@@ -219,15 +229,6 @@ fn is_passing(error: &io::Error) -> bool {
 
 fn is_multiple(nanoseconds: i64, grain: u64) -> bool {
     i64::try_from(grain).is_ok_and(|grain| nanoseconds % grain == 0)
-}
-
-fn xattr_names(path: &Path) -> Vec<String> {
-    // The kernel's own limit for such a list.
-    let mut names = vec![0; 64 * 1024];
-    // A file system without them is one where none get lost.
-    let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
-    let text = String::from_utf8_lossy(&names[..length]).into_owned();
-    text.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

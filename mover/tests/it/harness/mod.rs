@@ -7,7 +7,7 @@ mod volume;
 
 pub use controller::{Controller, Policy, Publishing};
 pub use mover::{Identity, Mover, SyncEnd};
-pub use tree::{describe, describe_entry};
+pub use tree::describe;
 pub use volume::Volume;
 
 use scribe_mover_contract::job::{DestinationJob, Job, SourceJob, Timeouts};
@@ -28,7 +28,6 @@ pub const FS_GROUP: u32 = 2000;
 
 /// Both ends, before they run.
 pub struct Pair {
-    pub folder: TempDir,
     pub source: Volume,
     pub destination: Volume,
     pub job: SourceJob,
@@ -37,6 +36,8 @@ pub struct Pair {
     pub address: String,
     ssh_port: u16,
     control_port: u16,
+    /// The last field: what is mounted in it has to be unmounted before it can go.
+    pub folder: TempDir,
 }
 
 impl Pair {

@@ -43,7 +43,7 @@ fn walk(root: &Path, folder: &Path, paths: &mut Vec<PathBuf>) {
 }
 
 /// One line about one entry.
-pub fn describe_entry(root: &Path, path: &Path, identity: Identity) -> String {
+fn describe_entry(root: &Path, path: &Path, identity: Identity) -> String {
     let metadata = fs::symlink_metadata(path).unwrap();
     let kind = metadata.file_type();
     let content = if kind.is_file() {
