@@ -101,7 +101,8 @@ async fn while_it_is_published() -> Result<()> {
     with_pair("delete-publishing", Span::OneCluster, |pair| async move {
         prepare(&pair, "ext4", destination("ext4", "1Gi"), large).await?;
         let receiving = pair.destination.volume_handle("scribe-dst-db").await?;
-        let fault = json!({ "fail": "the array is busy", "code": "RESOURCE_EXHAUSTED" });
+        // A final error: after one that leaves open whether the cut goes on, the snapshotter itself holds the snapshot until it knows.
+        let fault = json!({ "fail": "the array is broken", "code": "INTERNAL" });
         let fault = Fault::new(&pair.destination.cluster, "CreateSnapshot", &receiving, fault)?;
         pair.source.source("db", source("data")).await?;
         in_phase(&pair, Phase::Publishing).await?;

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use futures::StreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource};
@@ -90,13 +90,15 @@ where
     F: Future<Output = Result<T>>,
 {
     let deadline = tokio::time::Instant::now() + patience;
+    let mut last = None;
     loop {
-        let error = match tokio::time::timeout_at(deadline, probe()).await {
+        match tokio::time::timeout_at(deadline, probe()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => error,
-            Err(_) => bail!("{awaited}: no answer within {} s", patience.as_secs()),
-        };
+            Ok(Err(error)) => last = Some(error),
+            Err(_) => {}
+        }
         if tokio::time::Instant::now() >= deadline {
+            let error = last.unwrap_or_else(|| anyhow!("no answer at all"));
             return Err(error).context(format!("{awaited}: not within {} s", patience.as_secs()));
         }
         tokio::time::sleep(POLL).await;
