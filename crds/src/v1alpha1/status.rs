@@ -317,6 +317,9 @@ pub struct DestinationStatus {
     /// VolumeSnapshotContents of snapshots that were given up: until they are gone, the receiving claim stays sealed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub releasing: Vec<String>,
+    /// A size that the receiving claim could not be given. It is not tried again until `spec.rsync.capacity` is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_expansion: Option<RefusedExpansion>,
     /// The newest published replica.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latest_image: Option<LatestImage>,
@@ -393,6 +396,16 @@ pub struct Session {
     /// The question that was answered with this token, so that answering it once more gives no other token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
+}
+
+/// A size that a claim could not be given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedExpansion {
+    /// The size that was asked for.
+    pub capacity: String,
+    /// Why not, in the API server's words.
+    pub message: String,
 }
 
 /// The receiving claim is not equal to any cut.

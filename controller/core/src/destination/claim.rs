@@ -2,7 +2,7 @@
 
 use super::draft::{Draft, Hold};
 use super::validate::{ReceivingClaim, ValidDestination};
-use super::view::{View, is_leaving, name_of};
+use super::view::{View, clipped, is_leaving, name_of};
 use crate::build::meta::label;
 use crate::decision::{Action, Child};
 use crate::quantity;
@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
-use scribe_crds::v1alpha1::Effective;
+use scribe_crds::v1alpha1::{Effective, RefusedExpansion};
 use std::collections::BTreeMap;
 
 /// What the claim means for the mover.
@@ -112,12 +112,31 @@ fn own(
         draft.hold(hold);
         return Footing::AsItIs;
     }
-    if let ReceivingClaim::Own { capacity, bytes, .. } = valid.claim
-        && requested(claim).is_some_and(|requested| requested < bytes)
-    {
-        draft.then.push(Action::Apply(Child::Claim(Box::new(expansion(view, capacity)))));
-    }
+    expand(view, valid, claim, draft);
     Footing::Firm
+}
+
+/// Has the claim grow. A size that was refused is not asked for in every pass: each refusal would delay all else.
+fn expand(view: &View<'_>, valid: &ValidDestination<'_>, claim: &PersistentVolumeClaim, draft: &mut Draft) {
+    let ReceivingClaim::Own { capacity, bytes, .. } = valid.claim else { return };
+    if requested(claim).is_none_or(|requested| requested >= bytes) {
+        draft.status.refused_expansion = None;
+        return;
+    }
+    if let Some(refusal) = view.refusal("PersistentVolumeClaim", &view.base) {
+        let message = clipped(&refusal.message);
+        draft.status.refused_expansion = Some(RefusedExpansion { capacity: capacity.0.clone(), message });
+    }
+    match draft.status.refused_expansion.as_ref().filter(|refused| refused.capacity == capacity.0) {
+        Some(refused) => {
+            let message = format!(
+                "spec.rsync.capacity: claim {} could not be given {}: {}; set another size to have it tried again",
+                view.base, capacity.0, refused.message
+            );
+            draft.hold(Hold::passing(Reason::ObjectRefused, message));
+        }
+        None => draft.then.push(Action::Apply(Child::Claim(Box::new(expansion(view, capacity))))),
+    }
 }
 
 /// What the spec asks of a claim that exists, and that no claim can do.

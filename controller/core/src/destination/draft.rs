@@ -1,7 +1,7 @@
 //! A decision in the making.
 
 use super::view::View;
-use crate::decision::{Action, Decision, Note, SyncEnded};
+use crate::decision::{Action, Child, Decision, Note, SyncEnded};
 use jiff::{SignedDuration, Timestamp};
 use scribe_crds::conditions::Reason;
 use scribe_crds::v1alpha1::DestinationStatus;
@@ -109,7 +109,10 @@ impl Draft {
         });
     }
 
-    pub fn finish(self) -> Decision<DestinationStatus> {
+    /// The decision. The first write that is refused ends a pass, and may be refused in every one: so a mover and its peer get their
+    /// answers first, and what has been waited for longest does not wait for what is likely to be refused.
+    pub fn finish(mut self) -> Decision<DestinationStatus> {
+        self.then.sort_by_key(rank);
         Decision {
             first: self.first,
             status: Some(self.status),
@@ -118,6 +121,27 @@ impl Draft {
             ended: self.ended,
             wake: self.wake,
         }
+    }
+}
+
+/// The order of what is done after the status is written. Within a rank the order of decisions stays.
+fn rank(action: &Action) -> u8 {
+    match action {
+        Action::Answer { .. } | Action::Order { .. } => 0,
+        Action::ReleaseContent { .. }
+        | Action::Delete(_)
+        | Action::UnlabelClaim { .. }
+        | Action::PublishSnapshot { .. } => 1,
+        Action::Create(Child::Snapshot(_)) => 2,
+        Action::AddFinalizer
+        | Action::Create(_)
+        | Action::LabelClaim { .. }
+        | Action::ApplyAddress { .. } => 3,
+        Action::Apply(Child::Secret(_) | Child::Pod(_) | Child::Snapshot(_)) => 3,
+        // Of a user's annotations, and of whether a class allows expansion, nothing is known before.
+        Action::Apply(Child::Service(_)) => 4,
+        Action::Apply(Child::Claim(_)) => 5,
+        Action::RemoveFinalizer => 6,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The keys of both sides, and the Secrets that hold them.
 
-use super::draft::Draft;
+use super::draft::{Draft, Hold};
 use super::validate::ValidDestination;
 use super::view::View;
 use crate::build::pod::TOKEN_KEY;
@@ -8,6 +8,7 @@ use crate::chance::{Chance, KeyPair};
 use crate::decision::{Action, Child, SecretChild};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use scribe_crds::conditions::Reason;
 use scribe_crds::names;
 use scribe_crds::v1alpha1::KeyFingerprints;
 
@@ -29,6 +30,11 @@ pub(super) fn keys(
     }
     if draft.status.key_fingerprints.is_some() {
         return;
+    }
+    let secrets = [view.base.clone(), names::source_secret(&view.owner.name)];
+    if secrets.iter().any(|secret| view.refusal("Secret", secret).is_some()) {
+        // The status comes after these writes: to tell that they are refused, a pass has to leave them out.
+        return draft.hold(Hold::blocking(Reason::Preparing, "makes the keys"));
     }
     let (source, destination) = (chance.key_pair(), chance.key_pair());
     let relationship = chance.relationship();

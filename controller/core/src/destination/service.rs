@@ -103,7 +103,8 @@ pub(super) fn address(view: &View<'_>, valid: &ValidDestination<'_>, draft: &mut
     if let Some(secret) = &secret {
         method.insert("sshKeys".to_owned(), secret.clone());
     }
-    if draft.status.method_status == method {
+    let is_refused = secret.as_ref().is_some_and(|secret| view.refusal("Secret", secret).is_some());
+    if draft.status.method_status == method || is_refused {
         return;
     }
     if let Some(secret) = secret {

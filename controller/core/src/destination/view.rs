@@ -3,7 +3,7 @@
 use super::replica::Seen;
 use super::validate::ValidDestination;
 use crate::build::meta::{Owner, label};
-use crate::observed::DestinationObserved;
+use crate::observed::{DestinationObserved, Refusal};
 use crate::settings::Settings;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -77,6 +77,12 @@ impl<'a> View<'a> {
     /// How long a snapshot may take, in seconds.
     pub fn publish_timeout(&self, valid: Option<&ValidDestination<'_>>) -> i64 {
         valid.and_then(|valid| valid.publish_timeout).unwrap_or(self.settings.publish_timeout)
+    }
+
+    /// Whether a write of this object was refused in the last pass, and why.
+    pub fn refusal(&self, kind: &str, name: &str) -> Option<&'a Refusal> {
+        let object = format!("{kind} {name}");
+        self.seen.around.refusals.iter().rev().find(|refusal| refusal.object == object)
     }
 
     /// The newest warning about any of these uids, for the end of a message.

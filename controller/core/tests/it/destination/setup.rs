@@ -1,6 +1,6 @@
 //! From nothing to a destination that listens.
 
-use super::world::{RD, World, hello};
+use super::world::{RD, World, commit, hello};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_core::decision::{Action, Child};
@@ -185,9 +185,26 @@ fn a_claim_grows_and_never_shrinks() {
     capacity(&mut world, "20Gi");
     let log = world.settle();
     assert!(log.contains("apply Claim scribe-dst-db"), "{log}");
+    capacity(&mut world, "30Gi");
+    let words = "only dynamically provisioned pvc can be resized".to_owned();
+    let refusal =
+        Refusal { object: "PersistentVolumeClaim scribe-dst-db".into(), quota: false, message: words };
+    world.seen.around.refusals.push(refusal);
+    world.settle();
+    world.seen.around.refusals.clear();
+    // Nor later, when the refusal is forgotten.
+    assert!(!world.settle().contains("apply Claim"));
+    insta::assert_snapshot!(condition(&world), @"False ObjectRefused: spec.rsync.capacity: claim scribe-dst-db could not be given 30Gi: only dynamically provisioned pvc can be resized; set another size to have it tried again");
+    assert!(
+        matches!(world.shake(hello("a", 1, "2026-03-04T05:00:00Z")), Verdict::Send { .. }),
+        "it receives all the same"
+    );
+    capacity(&mut world, "40Gi");
+    assert!(world.settle().contains("apply Claim"));
+    assert_eq!(world.status().refused_expansion, None);
     capacity(&mut world, "5Gi");
     world.settle();
-    insta::assert_snapshot!(condition(&world), @"False InvalidSpec: spec.rsync.capacity: claim scribe-dst-db cannot shrink from 20.0 GiB to 5Gi: set at least 20.0 GiB");
+    insta::assert_snapshot!(condition(&world), @"False InvalidSpec: spec.rsync.capacity: claim scribe-dst-db cannot shrink from 40.0 GiB to 5Gi: set at least 40.0 GiB");
     assert_eq!(world.seen.pods.len(), 1, "what runs may run");
 }
 
@@ -324,6 +341,39 @@ fn a_quota_is_named_and_tried_again_at_an_even_pace() {
     world.carry_out(&decision, 3);
     insta::assert_snapshot!(condition(&world), @"False QuotaExceeded: PersistentVolumeClaim scribe-dst-db: exceeded quota: storage");
     assert!(decision.wake.is_some());
+}
+
+#[test]
+fn a_secret_that_is_refused_is_told() {
+    let mut world = World::new(RD);
+    world.pass();
+    let decision = world.decide();
+    // The first write is refused, so the pass ends before the status.
+    world.carry_out(&decision, 0);
+    let message = "exceeded quota: secrets".to_owned();
+    world.seen.around.refusals.push(Refusal { object: "Secret scribe-dst-db".into(), quota: true, message });
+    world.settle();
+    insta::assert_snapshot!(condition(&world), @"False QuotaExceeded: Secret scribe-dst-db: exceeded quota: secrets");
+    assert_eq!(world.status().key_fingerprints, None);
+    world.seen.around.refusals.clear();
+    world.settle();
+    assert_eq!(world.status().phase, Some(Phase::Listening));
+}
+
+#[test]
+fn answers_do_not_wait_for_writes_that_may_be_refused() {
+    let mut world = World::listening();
+    world.shake(hello("a", 1, "2026-03-04T05:00:00Z"));
+    let id = world.ask_commit(commit("a", 1, "2026-03-04T05:00:00Z"));
+    world.spec(|spec| {
+        let rsync = spec.rsync.as_mut().unwrap();
+        rsync.capacity = Some(k8s_openapi::apimachinery::pkg::api::resource::Quantity("20Gi".into()));
+        rsync.service_annotations.insert("not/a/key".into(), String::new());
+    });
+    let log = super::render::decision(&world.decide(), None);
+    let then = log.lines().filter_map(|line| line.strip_prefix("  then   "));
+    let then: Vec<String> = then.map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(then, [&format!("answer {id}:"), "create Snapshot", "apply Service", "apply Claim"]);
 }
 
 #[test]
