@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, env = "SCRIBE_ADMIN_ADDRESS", default_value = "0.0.0.0:8080")]
     pub admin_address: SocketAddr,
     /// What is logged, in the syntax of tracing-subscriber's EnvFilter
-    #[arg(long, env = "SCRIBE_LOG_FILTER", default_value = "info,kube_runtime=warn")]
+    #[arg(long, env = "SCRIBE_LOG_FILTER", default_value = "info")]
     pub log_filter: String,
     /// The form of log lines
     #[arg(long, env = "SCRIBE_LOG_FORMAT", value_enum, default_value = "text")]

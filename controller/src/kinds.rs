@@ -8,6 +8,7 @@ use kube::Resource;
 use scribe_core::chance::Chance;
 use scribe_core::decision::Decision;
 use scribe_core::observed::{DestinationObserved, SourceObserved};
+use scribe_core::schedule::Schedule;
 use scribe_core::settings::Settings;
 use scribe_core::{destination, source};
 use scribe_crds::v1alpha1::{
@@ -45,6 +46,8 @@ pub struct Facts {
     pub recovery_point: Option<Timestamp>,
     /// The recovery point objective, in seconds.
     pub objective: Option<f64>,
+    /// The longest time between two ticks of the schedule, in seconds.
+    pub interval: Option<f64>,
     /// When the last sync started.
     pub last_attempt: Option<Timestamp>,
     /// How long the last successful sync took, in seconds.
@@ -97,6 +100,21 @@ pub trait Replication:
     fn facts(&self, status: &Self::Status) -> Facts;
 }
 
+/// How far apart ticks are looked at: enough to see a weekend in a schedule of working days.
+const TICKS: usize = 8;
+
+/// The longest time between the next ticks of a schedule, in seconds. A schedule that cannot be read has none: its user is told
+/// elsewhere.
+fn longest_gap(schedule: &str, time_zone: Option<&str>, now: Timestamp) -> Option<f64> {
+    let schedule = Schedule::parse(schedule, time_zone).ok()?;
+    let ticks: Vec<Timestamp> =
+        std::iter::successors(schedule.next_after(now), |tick| schedule.next_after(*tick))
+            .take(TICKS)
+            .collect();
+    let gaps = ticks.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_secs_f64());
+    gaps.max_by(f64::total_cmp)
+}
+
 impl Replication for ReplicationSource {
     type Status = SourceStatus;
     type Observed = SourceObserved;
@@ -133,6 +151,9 @@ impl Replication for ReplicationSource {
             phase: status.phase,
             recovery_point: status.recovery_point.as_ref().map(|point| point.data_time.0),
             objective: self.spec.rpo.map(|rpo| std::time::Duration::from(rpo).as_secs_f64()),
+            interval: self.spec.trigger.as_ref().and_then(|trigger| {
+                longest_gap(trigger.schedule.as_deref()?, trigger.time_zone.as_deref(), Timestamp::now())
+            }),
             last_attempt: started.or(status.last_attempt.as_ref().map(|attempt| attempt.started_at.0)),
             last_duration: status
                 .last_sync_duration
@@ -181,6 +202,9 @@ impl Replication for ReplicationDestination {
             recovery_point: status.recovery_point.as_ref().map(|point| point.data_time.0),
             // Seconds of an objective are far below 2^52.
             objective: seconds.map(|seconds| seconds as f64),
+            interval: status.objective.as_ref().and_then(|objective| {
+                longest_gap(objective.schedule.as_deref()?, objective.time_zone.as_deref(), Timestamp::now())
+            }),
             last_attempt: started.or(status.received.as_ref().map(|received| received.received_at.0)),
             last_duration: status
                 .last_sync_duration
@@ -188,5 +212,18 @@ impl Replication for ReplicationDestination {
             consecutive_failures: status.consecutive_failures,
             transfer: status.received.as_ref().map(|received| received.transfer.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_gap_of_a_schedule_is_its_interval() {
+        let friday: Timestamp = "2026-01-02T12:00:00Z".parse().unwrap();
+        assert_eq!(longest_gap("*/15 * * * *", None, friday), Some(900.0));
+        assert_eq!(longest_gap("0 9 * * 1-5", None, friday), Some(3.0 * 86400.0));
+        assert_eq!(longest_gap("every now and then", None, friday), None);
     }
 }

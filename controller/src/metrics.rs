@@ -57,6 +57,7 @@ pub struct Metrics {
     registry: Registry,
     recovery_point: GaugeVec,
     objective: GaugeVec,
+    interval: GaugeVec,
     state: IntGaugeVec,
     last_attempt: GaugeVec,
     last_duration: GaugeVec,
@@ -121,6 +122,10 @@ impl Metrics {
             objective: gauge(
                 "scribe_replication_rpo_objective_seconds",
                 "How old the newest replica may become.",
+            )?,
+            interval: gauge(
+                "scribe_replication_schedule_interval_seconds",
+                "The longest time between two ticks of the schedule.",
             )?,
             state: int_gauge(
                 "scribe_replication_state",
@@ -188,6 +193,7 @@ impl Metrics {
         let seconds = |time: jiff::Timestamp| time.as_duration().as_secs_f64();
         set(&self.recovery_point, facts.recovery_point.map(seconds));
         set(&self.objective, facts.objective);
+        set(&self.interval, facts.interval);
         set(&self.last_attempt, facts.last_attempt.map(seconds));
         set(&self.last_duration, facts.last_duration);
         self.consecutive_failures.with_label_values(&labels).set(facts.consecutive_failures.into());
@@ -239,7 +245,9 @@ impl Metrics {
     /// Removes the series of an object that is gone. That some were never there is no error.
     pub fn forget(&self, uid: &str, owner: &Owner) {
         let labels = labels(owner);
-        for gauge in [&self.recovery_point, &self.objective, &self.last_attempt, &self.last_duration] {
+        let gauges =
+            [&self.recovery_point, &self.objective, &self.interval, &self.last_attempt, &self.last_duration];
+        for gauge in gauges {
             let _ = gauge.remove_label_values(&labels);
         }
         let _ = self.consecutive_failures.remove_label_values(&labels);

@@ -1,5 +1,6 @@
 //! Listens to movers by long poll, and speaks to them.
 
+use crate::backoff::exponential;
 use crate::router::Router;
 use k8s_openapi::api::core::v1::Pod;
 use reqwest::StatusCode;
@@ -14,8 +15,10 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// The pause before a mover that does not answer is asked again: it is starting, or about to go.
-const RETRY: Duration = Duration::from_millis(500);
+/// The first pause before a mover that does not answer is asked again: it is starting, or about to go.
+const RETRY: Duration = Duration::from_millis(250);
+/// The longest one: it may be of no use any more, and nobody has looked at its pod yet.
+const RETRY_MAX: Duration = Duration::from_secs(5);
 /// What a request may take beyond the time that the mover was asked to hold it.
 const SLACK: Duration = Duration::from_secs(10);
 
@@ -232,6 +235,7 @@ impl Listener {
     async fn run(self) {
         let Movers { hold, progress_interval, ref router, .. } = self.movers;
         let mut after = 0;
+        let mut failures = 0_u32;
         // Progress that waits to be told, and since when nothing was.
         let mut untold = false;
         let mut told = Instant::now();
@@ -254,11 +258,13 @@ impl Listener {
                     tracing::debug!(owner = %self.owner, error = &error as &dyn std::error::Error, "mover does not answer");
                     // It may come back as another process, which counts from the beginning.
                     after = 0;
-                    sleep(RETRY).await;
+                    failures += 1;
+                    sleep(exponential(RETRY, RETRY_MAX, failures, rand::random())).await;
                     continue;
                 }
             };
             after = state.revision;
+            failures = 0;
             match self.movers.learn(&self.owner, &self.pod_uid, state) {
                 News::None => {}
                 News::Progress => untold = true,
@@ -286,4 +292,145 @@ fn newest_running(pods: &[Pod]) -> Option<(String, String, IpAddr)> {
     let newest = running.max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0))?;
     let address = newest.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
     Some((newest.metadata.name.clone()?, newest.metadata.uid.clone()?, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::Side;
+    use crate::router::{Owner, Triggers};
+    use axum::Json;
+    use axum::extract::{Query, State};
+    use axum::http::HeaderMap;
+    use axum::routing::{get, post};
+    use scribe_mover_contract::control::{Activity, Answer, Progress};
+    use scribe_mover_contract::peer::PublicationState;
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+    use tokio::sync::watch;
+
+    const HOLD: Duration = Duration::from_secs(20);
+    /// Far longer than any test: progress alone must not trigger.
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    fn state(revision: u64, activity: Activity) -> MoverState {
+        MoverState {
+            protocol: 1,
+            instance: "i".to_owned(),
+            revision,
+            activity,
+            seal: None,
+            session: None,
+            progress: None,
+            questions: Vec::new(),
+            abilities: None,
+            free_bytes: None,
+            capacity_bytes: None,
+            last_failure: None,
+        }
+    }
+
+    fn pod(ip: &str, phase: &str) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "p", "uid": ip, "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "status": {"phase": phase, "podIP": ip}
+        }))
+        .unwrap()
+    }
+
+    /// A mover at an address of its own: the port is always the same.
+    async fn serve(ip: &str, states: watch::Receiver<MoverState>, answers: StatusCode) {
+        #[derive(serde::Deserialize)]
+        struct Wait {
+            after: u64,
+            wait: u64,
+        }
+        async fn told(
+            State(states): State<watch::Receiver<MoverState>>,
+            Query(wait): Query<Wait>,
+            headers: HeaderMap,
+        ) -> Result<Json<MoverState>, StatusCode> {
+            if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some("Bearer t") {
+                return Err(StatusCode::UNAUTHORIZED);
+            }
+            let mut states = states;
+            let news = states.wait_for(|state| state.revision > wait.after);
+            let _ = tokio::time::timeout(Duration::from_secs(wait.wait), news).await;
+            let state = states.borrow().clone();
+            Ok(Json(state))
+        }
+        let listener = TcpListener::bind((ip, CONTROL_PORT)).await.unwrap();
+        let router = axum::Router::new()
+            .route("/v1/state", get(told))
+            .route("/v1/answers", post(async move |_: Json<Value>| answers))
+            .with_state(states);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+    }
+
+    fn movers() -> (Movers, Triggers) {
+        let (router, triggers) = Router::new();
+        router.add("o", Owner { side: Side::Source, namespace: "n".to_owned(), name: "s".to_owned() });
+        (Movers::new(HOLD, NEVER, Arc::new(router)).unwrap(), triggers)
+    }
+
+    fn token() -> Redacted {
+        Redacted("t".to_owned())
+    }
+
+    fn answer() -> AnswerTo {
+        let answer = Answer::Published(PublicationState::Unknown);
+        AnswerTo { instance: "i".to_owned(), question: 1, answer }
+    }
+
+    #[test]
+    fn progress_alone_is_no_reason_to_hurry() {
+        let known = state(1, Activity::Transferring);
+        let progress = MoverState { revision: 2, progress: Some(Progress::default()), ..known.clone() };
+        assert_eq!(compare(&known, &progress), News::Progress);
+        assert_eq!(compare(&known, &MoverState { revision: 2, ..known.clone() }), News::None);
+        assert_eq!(compare(&known, &MoverState { seal: Some(1), ..known.clone() }), News::Significant);
+        assert_eq!(compare(&known, &state(2, Activity::Committing)), News::Significant);
+    }
+
+    #[tokio::test]
+    async fn a_change_of_a_mover_triggers_its_owner() {
+        let (movers, mut triggers) = movers();
+        let (states, receiver) = watch::channel(state(1, Activity::Connecting));
+        serve("127.55.0.1", receiver, StatusCode::NO_CONTENT).await;
+        let pods = [pod("127.55.0.1", "Running")];
+        assert_eq!(movers.follow("o", &pods, &token()), None);
+        triggers.sources.recv().await.unwrap();
+        let activity = |movers: &Movers| movers.follow("o", &pods, &token()).unwrap().1.activity;
+        assert_eq!(activity(&movers), Activity::Connecting);
+        states.send(state(2, Activity::Transferring)).unwrap();
+        triggers.sources.recv().await.unwrap();
+        assert_eq!(activity(&movers), Activity::Transferring);
+        assert_eq!(movers.follow("o", &[pod("127.55.0.1", "Succeeded")], &token()), None);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_too_late_is_no_failure_and_refreshes_the_state() {
+        let (movers, mut triggers) = movers();
+        let (states, receiver) = watch::channel(state(1, Activity::Listening));
+        serve("127.55.0.2", receiver, StatusCode::CONFLICT).await;
+        let pods = [pod("127.55.0.2", "Running")];
+        movers.follow("o", &pods, &token());
+        triggers.sources.recv().await.unwrap();
+        states.send(state(9, Activity::Listening)).unwrap();
+        movers.answer("o", "p", &answer()).await.unwrap();
+        assert_eq!(movers.follow("o", &pods, &token()).unwrap().1.revision, 9);
+        movers.answer("o", "another", &answer()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_mover_that_refuses_or_is_not_there_is_a_failure() {
+        let (movers, _triggers) = movers();
+        let (_states, receiver) = watch::channel(state(1, Activity::Listening));
+        serve("127.55.0.3", receiver, StatusCode::UNAUTHORIZED).await;
+        movers.follow("o", &[pod("127.55.0.3", "Running")], &token());
+        let refused = movers.answer("o", "p", &answer()).await;
+        assert!(matches!(refused, Err(MoverError::Unexpected { status: StatusCode::UNAUTHORIZED, .. })));
+        movers.follow("o", &[pod("127.55.0.4", "Running")], &token());
+        assert!(matches!(movers.answer("o", "p", &answer()).await, Err(MoverError::Unreachable { .. })));
+    }
 }

@@ -126,8 +126,17 @@ impl Router {
 
     /// Triggers every object of a namespace.
     pub fn wake_namespace(&self, namespace: &str) {
+        self.wake_where(|owner| owner.namespace == namespace);
+    }
+
+    /// Triggers every object of a side.
+    pub fn wake_side(&self, side: Side) {
+        self.wake_where(|owner| owner.side == side);
+    }
+
+    fn wake_where(&self, concerns: impl Fn(&Owner) -> bool) {
         let owners: Vec<Owner> =
-            self.known().owners.values().filter(|owner| owner.namespace == namespace).cloned().collect();
+            self.known().owners.values().filter(|owner| concerns(owner)).cloned().collect();
         owners.iter().for_each(|owner| self.trigger(owner));
     }
 

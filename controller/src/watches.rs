@@ -4,7 +4,7 @@
 //! read does not stop them.
 
 use crate::context::Context;
-use crate::kinds::Replication;
+use crate::kinds::{Replication, Side};
 use crate::reconcile::reconcile;
 use crate::router::{Owner, Router};
 use futures::{Stream, StreamExt};
@@ -14,6 +14,7 @@ use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::{ObjectRef, store};
 use kube::runtime::utils::{Backoff, WatchStreamExt};
 use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
+use kube::runtime::{Predicate, PredicateConfig, predicates};
 use kube::{Api, Client, Resource, ResourceExt};
 use scribe_crds::names::{MANAGED_BY, MANAGED_BY_VALUE, OWNER_UID};
 use scribe_crds::snapshots::VolumeSnapshot;
@@ -22,8 +23,8 @@ use std::convert::Infallible;
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Whether a watch has seen everything that was there when it began.
@@ -31,22 +32,27 @@ use tokio::task::JoinSet;
 pub struct Synced {
     /// What it watches.
     pub what: &'static str,
-    is_done: Arc<AtomicBool>,
+    is_done: watch::Sender<bool>,
 }
 
 impl Synced {
     /// Of a watch that has not begun.
     pub fn new(what: &'static str) -> Self {
-        Self { what, is_done: Arc::default() }
+        Self { what, is_done: watch::Sender::new(false) }
     }
 
     /// Whether it has.
     pub fn is_done(&self) -> bool {
-        self.is_done.load(Ordering::Relaxed)
+        *self.is_done.borrow()
+    }
+
+    async fn wait(&self) {
+        // The sender is here, so the channel cannot be closed.
+        let _ = self.is_done.subscribe().wait_for(|is_done| *is_done).await;
     }
 
     fn done(&self) {
-        self.is_done.store(true, Ordering::Relaxed);
+        self.is_done.send_replace(true);
     }
 }
 
@@ -107,7 +113,12 @@ pub async fn control<K: Replication>(
                 known.learn(&tracked, event);
             }
         })
-        .applied_objects();
+        .applied_objects()
+        // Not on our own writes of the status: each is followed by another pass anyway.
+        .predicate_filter(
+            predicates::generation.combine(predicates::finalizers).combine(predicates::annotations),
+            PredicateConfig::default(),
+        );
     let triggers = futures::stream::unfold(triggers, |mut triggers| async {
         let object = triggers.recv().await?;
         Some((object, triggers))
@@ -169,8 +180,15 @@ pub fn surroundings(tasks: &mut JoinSet<()>, client: &Client, router: &Arc<Route
     let namespaces =
         follow::<Namespace>(tasks, client, "namespaces", watcher::Config::default(), router, namespace);
     // Not part of readiness: a cluster may have no snapshots, or have them later.
-    follow::<VolumeSnapshot>(tasks, client, "volumesnapshots", ours, router, owned);
+    let snapshots = follow::<VolumeSnapshot>(tasks, client, "volumesnapshots", ours, router, owned);
+    tasks.spawn(wake_when_done(snapshots, router.clone()));
     vec![claims, pods, services, namespaces]
+}
+
+/// Destinations that wait for snapshots to be possible at all are told when they are.
+async fn wake_when_done(snapshots: Synced, router: Arc<Router>) {
+    snapshots.wait().await;
+    router.wake_side(Side::Destination);
 }
 
 fn follow<K>(

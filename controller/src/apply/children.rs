@@ -118,7 +118,7 @@ pub async fn create_secret(client: &Client, namespace: &str, secret: &Secret) ->
     match api.create(&post(), secret).await {
         Ok(_) => Ok(Written::Changed),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Err(taken::<Secret>("create", name)),
-        Err(error) => Err(ApplyError::new("create", text::<Secret>(name), error)),
+        Err(error) => Err(ApplyError::of_secret("create", text::<Secret>(name), error)),
     }
 }
 
@@ -151,7 +151,7 @@ pub async fn apply_secret(client: &Client, namespace: &str, secret: &Secret) -> 
     // The metadata alone is asked for in return: the controller has no use for what the Secret holds.
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let applied = api.patch_metadata(name, &params, &Patch::Apply(secret)).await;
-    applied.map_err(|error| ApplyError::new("apply", text::<Secret>(name), error))?;
+    applied.map_err(|error| ApplyError::of_secret("apply", text::<Secret>(name), error))?;
     Ok(Written::Changed)
 }
 

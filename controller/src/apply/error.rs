@@ -71,6 +71,17 @@ impl ApplyError {
         }
     }
 
+    /// The same for a Secret. The API server's words may repeat what it refuses, so only those about permission are passed on.
+    pub fn of_secret(operation: &'static str, object: String, error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) if matches!(status.code, 400 | 413 | 422) => {
+                let message = format!("the API server answered {} {}", status.code, status.reason);
+                Self::refused(operation, object, message)
+            }
+            _ => Self::new(operation, object, error),
+        }
+    }
+
     /// A refusal, in the API server's words or in ours.
     pub fn refused(operation: &'static str, object: String, message: String) -> Self {
         // The quota admission plugin says so in words only.
@@ -109,6 +120,14 @@ mod tests {
         for code in [401, 429, 500, 503, 504] {
             assert_eq!(answer(code, "busy").class(), Class::Transient, "{code}");
         }
+    }
+
+    #[test]
+    fn a_secret_is_not_repeated() {
+        let status = Status::failure("data: Invalid value: hunter2", "Invalid").with_code(422);
+        let error = ApplyError::of_secret("apply", "Secret a".to_owned(), kube::Error::Api(Box::new(status)));
+        assert_eq!(error.class(), Class::Refused);
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
     }
 
     #[test]
