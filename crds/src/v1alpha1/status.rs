@@ -393,6 +393,9 @@ pub struct Session {
     /// that nothing changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clean: bool,
+    /// Since when no connection of this session is open. If none comes for a while, the sync has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disconnected_since: Option<Time>,
     /// The question that was answered with this token, so that answering it once more gives no other token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,

@@ -215,18 +215,18 @@ impl Case<'_, '_> {
         }
     }
 
-    /// A seal is lifted only while the mover does nothing: one that has just been set may belong to a commit of which nothing is
-    /// known here yet.
+    /// A seal that has just been set may belong to a commit of which nothing is known here yet: it is not lifted while its source is
+    /// there. Lifting it would not harm the data, but would have it sent once more.
     fn sealed(&self) -> Option<Ruling> {
         let commits =
             self.mover.questions.iter().any(|question| matches!(question.about, QuestionKind::Commit { .. }));
+        let connected = self.mover.session.as_ref().is_some_and(|session| session.connected);
         match (self.mover.activity, self.mover.seal) {
-            (Activity::Committing | Activity::Starting, _) => {
-                Some(wait(1, "the mover starts or seals".to_owned()))
-            }
+            (Activity::Starting, _) => Some(wait(1, "the mover starts".to_owned())),
+            // Without a connection there is nobody left whose commit it could be.
+            (Activity::Committing, _) if connected => Some(wait(1, "the mover flushes and seals".to_owned())),
             _ if commits => Some(wait(1, "another sync is being committed".to_owned())),
-            (Activity::Listening, Some(seal)) => Some(Ruling::Unseal { seal }),
-            (_, Some(_)) => Some(wait(1, "the mover is busy".to_owned())),
+            (_, Some(seal)) => Some(Ruling::Unseal { seal }),
             (_, None) => None,
         }
     }

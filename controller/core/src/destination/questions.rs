@@ -96,6 +96,7 @@ fn handshake(
                         attempt: hello.attempt,
                         token,
                         clean,
+                        disconnected_since: Some(Time(view.now)),
                         question: Some(key),
                     },
                 );

@@ -1,6 +1,6 @@
 //! Sessions as the status remembers them, and how a sync comes to its end.
 
-use super::draft::Draft;
+use super::draft::{Draft, after};
 use super::mover::has_ended;
 use super::view::{View, clipped, is_leaving};
 use crate::decision::{SyncEnded, SyncResult};
@@ -52,7 +52,33 @@ pub(super) fn watch(view: &View<'_>, draft: &mut Draft) {
         return;
     }
     if let Some((reason, message)) = loss(view, status) {
-        fail(draft, reason, &message);
+        return fail(draft, reason, &message);
+    }
+    disconnection(view, draft);
+}
+
+/// Gives a session without a connection some time: between a handshake and the first byte, and between two attempts of a source, there
+/// is none, and nothing is wrong.
+fn disconnection(view: &View<'_>, draft: &mut Draft) {
+    let Some(mover) = view.mover() else { return };
+    let connected = current(&draft.status, mover).is_some_and(|session| session.connected);
+    let Some(last) = draft.status.sessions.last_mut() else { return };
+    let asked =
+        mover.questions.iter().any(|open| last.question.as_ref() == Some(&question_key(mover, open.id)));
+    if asked {
+        return;
+    }
+    if connected {
+        last.disconnected_since = None;
+        return;
+    }
+    let since = last.disconnected_since.get_or_insert(Time(view.now)).0;
+    let grace = i64::try_from(view.settings.mover_timeouts.silence).unwrap_or(i64::MAX);
+    let due = after(since, grace);
+    if view.now < due {
+        draft.wake_at(due);
+    } else {
+        fail(draft, Reason::ConnectionLost, "the source is not connected, and has not come back");
     }
 }
 

@@ -51,12 +51,12 @@ fn event(world: &mut World, dice: &mut Dice, sync: &mut u64, attempt: &mut u32) 
         6 => world.contents_go(),
         7 => world.pass_time(i64::try_from(dice.roll(700)).unwrap()),
         8 if !world.seen.pods.is_empty() => world.kill_mover(1),
-        // Peers go away before they are answered. A mover whose commit nobody waits for any more listens on, sealed.
+        // Peers go away before they are answered, perhaps in the middle of a commit.
         9 if has_mover => {
             let mover = world.mover();
             mover.questions.clear();
-            if mover.activity == Activity::Committing {
-                mover.activity = Activity::Listening;
+            if let Some(session) = &mut mover.session {
+                session.connected = false;
             }
         }
         10 => {

@@ -580,7 +580,9 @@ impl World {
             }
             (QuestionKind::Commit { commit, .. }, Answer::Commit(verdict)) => {
                 mover.activity = Activity::Listening;
-                mover.session.as_mut().expect("a session").connected = false;
+                if let Some(session) = &mut mover.session {
+                    session.connected = false;
+                }
                 if let CommitVerdict::Recorded { .. } = verdict {
                     let received = status.received.as_ref().expect("answered before it was recorded");
                     assert_eq!((&received.sync_id, &received.cut), (&commit.sync_id, &commit.cut_uid));
@@ -605,6 +607,8 @@ impl World {
             Order::Unseal { seal } if mover.seal == Some(*seal) => {
                 assert!(!uncut, "unsealed while a snapshot of ours is not cut");
                 mover.seal = None;
+                mover.session = None;
+                mover.activity = Activity::Listening;
             }
             Order::EndSession { token }
                 if mover.session.as_ref().is_some_and(|session| session.token == *token) =>
