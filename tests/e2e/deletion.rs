@@ -12,7 +12,7 @@ use scribe_tests::wait::{PATIENCE, await_condition, eventually};
 use scribe_tests::world::{Pair, Span, with_pair};
 use serde_json::json;
 
-use crate::faults::{await_transfer, in_phase, large, slow};
+use crate::faults::{await_transfer, hold_the_mover, in_phase, large, slow};
 use crate::specs::{destination, prepare, source, with};
 
 async fn names<K>(site: &Site) -> Result<Vec<String>>
@@ -67,6 +67,27 @@ async fn while_the_cut_is_made() -> Result<()> {
         in_phase(&pair, Phase::Cutting).await?;
         delete_source(&pair).await?;
         fault.end()?;
+        delete_destination(&pair, 0).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn while_the_mover_starts() -> Result<()> {
+    with_pair("delete-starting", Span::OneCluster, |pair| async move {
+        prepare(&pair, "ext4", destination("ext4", "1Gi"), large).await?;
+        let data = pair.source.volume_handle("data").await?;
+        let cut = Fault::new(&pair.source.cluster, "CreateVolume", &data, json!({ "hold": true }))?;
+        pair.source.source("db", source("data")).await?;
+        in_phase(&pair, Phase::Cutting).await?;
+        let stage = hold_the_mover(&pair).await?;
+        cut.end()?;
+        in_phase(&pair, Phase::Starting).await?;
+        let sources = pair.source.api::<ReplicationSource>();
+        sources.delete("db", &DeleteParams::default()).await?;
+        stage.end()?;
+        await_condition(&sources, "db", "gone", |rs| rs.is_none()).await?;
+        only_snapshots_are_left(&pair.source, 0).await?;
         delete_destination(&pair, 0).await
     })
     .await

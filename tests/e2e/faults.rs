@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use scribe_crds::names::{OWNER_UID, SIDE};
@@ -31,9 +31,16 @@ pub fn large(root: &Path) -> Result<()> {
     chown(&root.join("large"), APP, APP)
 }
 
-/// A source whose transfer takes some seconds.
+/// A source whose transfer takes a good while: until [`hurry`], for the next mover.
 pub fn slow() -> serde_json::Value {
-    with(source("data"), json!({ "rsync": { "bandwidthLimit": "6Mi" } }))
+    with(source("data"), json!({ "rsync": { "bandwidthLimit": "2Mi" } }))
+}
+
+/// The next mover of a [`slow`] source is not held back.
+async fn hurry(pair: &Pair) -> Result<()> {
+    pair.source
+        .patch::<ReplicationSource>("db", json!({ "spec": { "rsync": { "bandwidthLimit": null } } }))
+        .await
 }
 
 /// Waits until the transfer has begun and is not over.
@@ -81,6 +88,7 @@ async fn killed_in_mid_transfer(pair: Pair, side: &str) -> Result<()> {
     let volume = prepare(&pair, "ext4", destination("ext4", "1Gi"), large).await?;
     pair.source.source("db", slow()).await?;
     await_transfer(&pair).await?;
+    hurry(&pair).await?;
     kill_movers(if side == "source" { &pair.source } else { &pair.destination }, side).await?;
     let synced = pair.source.sync("db", "first").await?;
     let mover = source_status(&synced).latest_mover_status.context("a mover has reported")?;
@@ -114,7 +122,11 @@ async fn controller_killed_in_each_phase() -> Result<()> {
         pair.source.source("db", slow()).await?;
         in_phase(&pair, Phase::Cutting).await?;
         kill_controller(&pair.source).await?;
+        let stage = hold_the_mover(&pair).await?;
         cut.end()?;
+        in_phase(&pair, Phase::Starting).await?;
+        kill_controller(&pair.source).await?;
+        stage.end()?;
         await_transfer(&pair).await?;
         kill_controller(&pair.source).await?;
         let receiving = pair.destination.volume_handle("scribe-dst-db").await?;
@@ -134,6 +146,15 @@ async fn controller_killed_in_each_phase() -> Result<()> {
         equal(&pair, &volume, "restored", ROOT_KEPT).await
     })
     .await
+}
+
+/// Keeps the source mover from starting: its volume, the cut, is not mounted.
+pub async fn hold_the_mover(pair: &Pair) -> Result<Fault> {
+    let cuts =
+        pair.source.api::<PersistentVolumeClaim>().list(&ListParams::default().labels(OWNER_UID)).await?;
+    let uid = cuts.into_iter().find_map(|cut| cut.metadata.uid).context("there is a cut")?;
+    // The provisioner names a volume after the uid of its claim.
+    Fault::new(&pair.source.cluster, "NodeStageVolume", &format!("pvc-{uid}"), json!({ "hold": true }))
 }
 
 pub async fn in_phase(pair: &Pair, phase: Phase) -> Result<()> {

@@ -9,3 +9,4 @@ mod fidelity;
 mod refusals;
 mod replicate;
 mod specs;
+mod surface;

@@ -116,7 +116,9 @@ async fn on_schedule() -> Result<()> {
             .await_source("db", "synced at its creation", |rs| source_status(rs).recovery_point.is_some())
             .await?;
         let first = source_status(&first);
-        pair.source.await_source("db", "waiting for its next tick", |rs| source_status(rs).next_sync_time.is_some()).await?;
+        pair.source
+            .await_source("db", "waiting for its next tick", |rs| source_status(rs).next_sync_time.is_some())
+            .await?;
         fs::write(volume.path.join("file"), "at the tick")?;
         chown(&volume.path.join("file"), APP, APP)?;
         volume.flush()?;

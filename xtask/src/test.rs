@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every tier of tests, from the least powerful to the real clusters.
 
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -113,7 +114,10 @@ async fn end_to_end(options: &Options) -> Result<()> {
             .await
             .with_context(|| format!("install Scribe on {name}"))?;
     }
-    let result = cargo_test(&["--workspace", "--test", "e2e"], options);
+    let mut tests = test_command(&["--workspace", "--test", "e2e"], options);
+    // They wait more than they work: two at a time, one for each core, take half as long again.
+    tests.arg("--test-threads=6");
+    let result = run(&mut tests);
     if options.keep {
         info!("the clusters {} are left running", world::CLUSTERS.join(" and "));
     } else {
@@ -123,11 +127,15 @@ async fn end_to_end(options: &Options) -> Result<()> {
 }
 
 fn cargo_test(selection: &[&str], options: &Options) -> Result<()> {
+    run(&mut test_command(selection, options))
+}
+
+fn test_command(selection: &[&str], options: &Options) -> Command {
     let mut command = cargo(&["test", "--no-fail-fast"]);
     command.args(selection);
     if options.exhaustive {
         command.env("SCRIBE_TEST_EXHAUSTIVE", "1");
     }
     command.arg("--").args(options.filter.as_deref());
-    run(&mut command)
+    command
 }
