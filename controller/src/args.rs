@@ -67,9 +67,9 @@ pub struct Args {
 /// Limits of a sync.
 #[derive(Debug, ClapArgs)]
 pub struct ReplicationArgs {
-    /// The image of mover pods
+    /// The image of mover pods; default: that of the controller's own pod, with its pull policy
     #[arg(long, env = "SCRIBE_MOVER_IMAGE")]
-    pub mover_image: String,
+    pub mover_image: Option<String>,
     /// The pull policy of that image: Always, IfNotPresent or Never; default: Kubernetes' own
     #[arg(long, env = "SCRIBE_MOVER_IMAGE_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub mover_image_pull_policy: Option<String>,
@@ -114,13 +114,22 @@ pub struct ReplicationArgs {
     pub mover_published_interval: i64,
 }
 
+/// The image that movers are made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MoverImage {
+    /// Its name.
+    pub name: String,
+    /// When it is pulled, where no flag says.
+    pub pull_policy: Option<String>,
+}
+
 impl ReplicationArgs {
     /// What the core wants to know of it.
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self, image: MoverImage) -> Settings {
         let whole = |seconds: i64| u64::try_from(seconds).unwrap_or_default();
         Settings {
-            mover_image: self.mover_image.clone(),
-            mover_image_pull_policy: self.mover_image_pull_policy.clone(),
+            mover_image: image.name,
+            mover_image_pull_policy: self.mover_image_pull_policy.clone().or(image.pull_policy),
             cut_timeout: self.cut_timeout,
             publish_timeout: self.publish_timeout,
             mover_start_timeout: self.mover_start_timeout,
@@ -174,9 +183,10 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_core() {
-        let args = Args::try_parse_from(["scribe-controller", "--mover-image", "i"]).unwrap();
+        let args = Args::try_parse_from(["scribe-controller"]).unwrap();
+        let image = MoverImage { name: "i".to_owned(), pull_policy: None };
         let expected = Settings { mover_image: "i".to_owned(), ..Settings::default() };
-        assert_eq!(args.replication.settings(), expected);
+        assert_eq!(args.replication.settings(image), expected);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Puts the parts together and runs them until a signal.
 
 use crate::admin::{self, Admin};
-use crate::args::Args;
+use crate::args::{Args, MoverImage};
 use crate::context::Context;
 use crate::control_key::{self, Place};
 use crate::metrics::Metrics;
@@ -12,7 +12,7 @@ use crate::report::Reporter;
 use crate::router::Router;
 use crate::watches::{self, Synced};
 use anyhow::Context as _;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
 use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource};
@@ -99,7 +99,7 @@ async fn context(args: &Args, client: Client, router: Arc<Router>) -> anyhow::Re
         system.context("read the namespace kube-system")?.uid().context("kube-system has no uid")?;
     let control_key = control_key::load(&client, &place).await?;
     Ok(Context {
-        settings: args.replication.settings(),
+        settings: args.replication.settings(mover_image(args, &client).await?),
         cluster_id,
         control_key,
         movers: Movers::new(args.mover_poll, args.progress_interval, router.clone())
@@ -112,6 +112,26 @@ async fn context(args: &Args, client: Client, router: Arc<Router>) -> anyhow::Re
         pending_interval: args.pending_interval,
         client,
     })
+}
+
+/// The image that the flag names, else that of this very pod: one image holds the controller and the movers.
+async fn mover_image(args: &Args, client: &Client) -> anyhow::Result<MoverImage> {
+    if let Some(name) = &args.replication.mover_image {
+        return Ok(MoverImage { name: name.clone(), pull_policy: None });
+    }
+    let api: Api<Pod> = Api::namespaced(client.clone(), &args.namespace);
+    let pod = api.get(&args.instance).await;
+    let pod = pod.with_context(|| {
+        format!(
+            "read the controller's own pod {}/{}: set --mover-image outside of a cluster",
+            args.namespace, args.instance
+        )
+    })?;
+    let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
+    // Whatever a mesh has added to the pod, the first container is ours.
+    let own = containers.into_iter().next().context("the controller's own pod has no container")?;
+    let name = own.image.context("the controller's own container has no image")?;
+    Ok(MoverImage { name, pull_policy: own.image_pull_policy })
 }
 
 /// Tells every part to end.
