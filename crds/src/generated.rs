@@ -1,12 +1,36 @@
 //! The files that are generated from this crate, and committed beside it.
 
 use crate::{conditions, v1alpha1};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use kube_core::CustomResourceExt;
 
 /// The custom resource definitions, in the order in which they are installed.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![v1alpha1::ReplicationSource::crd(), v1alpha1::ReplicationDestination::crd()]
+    let mut definitions = vec![v1alpha1::ReplicationSource::crd(), v1alpha1::ReplicationDestination::crd()];
+    let versions = definitions.iter_mut().flat_map(|definition| &mut definition.spec.versions);
+    let schemas = versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    schemas.for_each(drop_unsigned_formats);
+    definitions
+}
+
+/// Kubernetes knows no unsigned formats and warns about each of them at every installation; the bounds beside them say the same.
+fn drop_unsigned_formats(schema: &mut JSONSchemaProps) {
+    if schema.format.as_ref().is_some_and(|format| format.starts_with("uint")) {
+        schema.format = None;
+    }
+    schema
+        .properties
+        .iter_mut()
+        .flat_map(|properties| properties.values_mut())
+        .for_each(drop_unsigned_formats);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        drop_unsigned_formats(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        drop_unsigned_formats(values);
+    }
 }
 
 /// File name (within `crds/`) and text of every generated file.

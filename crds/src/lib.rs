@@ -4,6 +4,10 @@
 //! runtime. The YAML of the custom resource definitions is generated from these types by
 //! `cargo xtask codegen` and committed beside them; a test keeps the two equal.
 #![warn(missing_docs)]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each `printcolumn` has a `type_` and a `json_path` of its own"
+)]
 
 pub mod conditions;
 pub mod generated;

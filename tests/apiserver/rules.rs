@@ -28,11 +28,15 @@ async fn install(client: &Client) -> Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     for definition in scribe_crds::generated::definitions() {
         let name = definition.metadata.name.clone().context("a definition has a name")?;
-        definitions.create(&PostParams::default(), &definition).await.with_context(|| format!("install {name}"))?;
+        definitions
+            .create(&PostParams::default(), &definition)
+            .await
+            .with_context(|| format!("install {name}"))?;
         let established = |definition: Option<&CustomResourceDefinition>| {
             let status = definition.and_then(|definition| definition.status.as_ref());
             let conditions = status.and_then(|status| status.conditions.as_ref());
-            conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Established" && one.status == "True"))
+            conditions
+                .is_some_and(|all| all.iter().any(|one| one.type_ == "Established" && one.status == "True"))
         };
         await_condition(&definitions, &name, "established", established).await?;
     }
@@ -99,10 +103,22 @@ async fn what_a_source_may_not_be() -> Result<()> {
         vec![
             ("no claim", source(json!({ "sourcePVC": null })), "spec.sourcePVC: Required value"),
             ("no method", source(json!({ "rsync": null })), "set exactly one of spec.rsync"),
-            ("two methods", source(json!({ "external": { "provider": "a.example/b" } })), "set exactly one of spec.rsync"),
+            (
+                "two methods",
+                source(json!({ "external": { "provider": "a.example/b" } })),
+                "set exactly one of spec.rsync",
+            ),
             ("no keys", source(json!({ "rsync": { "sshKeys": null } })), "sshKeys"),
-            ("a zone without a schedule", trigger(json!({ "timeZone": "UTC" })), "set trigger.schedule as well"),
-            ("a schedule of six fields", trigger(json!({ "schedule": "* * * * * *" })), "spec.trigger.schedule"),
+            (
+                "a zone without a schedule",
+                trigger(json!({ "timeZone": "UTC" })),
+                "set trigger.schedule as well",
+            ),
+            (
+                "a schedule of six fields",
+                trigger(json!({ "schedule": "* * * * * *" })),
+                "spec.trigger.schedule",
+            ),
             ("an unknown nickname", trigger(json!({ "schedule": "@often" })), "spec.trigger.schedule"),
             (
                 "an interval with a schedule",
@@ -111,13 +127,29 @@ async fn what_a_source_may_not_be() -> Result<()> {
             ),
             ("an interval of nothing", trigger(json!({ "minInterval": "0s" })), "at least 1s"),
             ("an empty tag", trigger(json!({ "manual": "" })), "spec.trigger.manual"),
-            ("an unknown copy method", rsync(json!({ "copyMethod": "Magic" })), "Unsupported value: \"Magic\""),
-            ("fsGroup", rsync(json!({ "moverSecurityContext": { "fsGroup": 1 } })), "make the kubelet rewrite the data"),
+            (
+                "an unknown copy method",
+                rsync(json!({ "copyMethod": "Magic" })),
+                "Unsupported value: \"Magic\"",
+            ),
+            (
+                "fsGroup",
+                rsync(json!({ "moverSecurityContext": { "fsGroup": 1 } })),
+                "make the kubelet rewrite the data",
+            ),
             ("an address with a space", rsync(json!({ "address": "a b" })), "spec.rsync.address"),
-            ("an address that is an option", rsync(json!({ "address": "-oProxyCommand=x" })), "spec.rsync.address"),
+            (
+                "an address that is an option",
+                rsync(json!({ "address": "-oProxyCommand=x" })),
+                "spec.rsync.address",
+            ),
             ("port 0", rsync(json!({ "port": 0 })), "spec.rsync.port"),
             ("port 65536", rsync(json!({ "port": 65536 })), "spec.rsync.port"),
-            ("no bandwidth at all", rsync(json!({ "bandwidthLimit": "1" })), "bandwidthLimit is a quantity of bytes"),
+            (
+                "no bandwidth at all",
+                rsync(json!({ "bandwidthLimit": "1" })),
+                "bandwidthLimit is a quantity of bytes",
+            ),
             ("a timeout of nothing", rsync(json!({ "cutTimeout": "0s" })), "cutTimeout must be at least 1s"),
             ("an objective of nothing", source(json!({ "rpo": "0s" })), "rpo must be at least 1s"),
             ("an objective in words", source(json!({ "rpo": "soon" })), "rpo"),
@@ -140,13 +172,29 @@ async fn what_a_destination_may_not_be() -> Result<()> {
             ("no method", json!({}), "set exactly one of spec.rsync"),
             ("no capacity", rsync(json!({ "capacity": null })), "set capacity and accessModes"),
             ("no access modes", rsync(json!({ "accessModes": null })), "set capacity and accessModes"),
-            ("both kinds of claim", rsync(json!({ "destinationPVC": "mine" })), "remove capacity, accessModes"),
-            ("an unknown copy method", rsync(json!({ "copyMethod": "Clone" })), "Unsupported value: \"Clone\""),
+            (
+                "both kinds of claim",
+                rsync(json!({ "destinationPVC": "mine" })),
+                "remove capacity, accessModes",
+            ),
+            (
+                "an unknown copy method",
+                rsync(json!({ "copyMethod": "Clone" })),
+                "Unsupported value: \"Clone\"",
+            ),
             ("an unknown service type", rsync(json!({ "serviceType": "ExternalName" })), "Unsupported value"),
             ("no replica", destination(json!({ "retain": { "last": 0 } })), "spec.retain.last"),
             ("too many replicas", destination(json!({ "retain": { "last": 129 } })), "spec.retain.last"),
-            ("an unknown policy", destination(json!({ "deletionPolicy": "Keep" })), "Unsupported value: \"Keep\""),
-            ("a timeout of nothing", rsync(json!({ "publishTimeout": "0s" })), "publishTimeout must be at least 1s"),
+            (
+                "an unknown policy",
+                destination(json!({ "deletionPolicy": "Keep" })),
+                "Unsupported value: \"Keep\"",
+            ),
+            (
+                "a timeout of nothing",
+                rsync(json!({ "publishTimeout": "0s" })),
+                "publishTimeout must be at least 1s",
+            ),
         ],
     )
     .await
@@ -159,10 +207,18 @@ async fn what_cannot_be_changed() -> Result<()> {
     made(create("ReplicationDestination", "fixed", json!({ "rsync": { "destinationPVC": "mine" } })).await?)?;
     let external = json!({ "rsync": null, "external": { "provider": "a.example/b" } });
     let cases = [
-        ("ReplicationSource", json!({ "sourcePVC": "other" }), "make a new ReplicationSource for the other claim"),
+        (
+            "ReplicationSource",
+            json!({ "sourcePVC": "other" }),
+            "make a new ReplicationSource for the other claim",
+        ),
         ("ReplicationSource", external.clone(), "cannot be exchanged"),
         ("ReplicationDestination", external, "cannot be exchanged"),
-        ("ReplicationDestination", json!({ "rsync": { "destinationPVC": "other" } }), "destinationPVC cannot be changed"),
+        (
+            "ReplicationDestination",
+            json!({ "rsync": { "destinationPVC": "other" } }),
+            "destinationPVC cannot be changed",
+        ),
     ];
     for (kind, change, words) in cases {
         let patch = Patch::Merge(json!({ "spec": change }));
@@ -183,10 +239,12 @@ async fn defaults_are_filled_in() -> Result<()> {
         json!({ "rsync": { "bandwidthLimit": "10Mi", "address": "fd00::1", "port": 22, "excludes": ["/tmp/", "*.bak"] } }),
     ];
     for (number, change) in accepted.into_iter().enumerate() {
-        let answer = create("ReplicationSource", &format!("accepted-{number}"), source(change.clone())).await?;
+        let answer =
+            create("ReplicationSource", &format!("accepted-{number}"), source(change.clone())).await?;
         answer.map_err(anyhow::Error::msg).with_context(|| change.to_string())?;
     }
-    let made = create("ReplicationSource", "plain", source(json!({ "trigger": { "schedule": "@daily" } }))).await?;
+    let made =
+        create("ReplicationSource", "plain", source(json!({ "trigger": { "schedule": "@daily" } }))).await?;
     let spec = &made.map_err(anyhow::Error::msg)?.data["spec"];
     ensure!(spec["paused"] == json!(false) && spec["trigger"]["onCreate"] == json!(true), "{spec}");
     for (field, value) in [("copyMethod", "Clone"), ("comparison", "Content"), ("fidelity", "BestEffort")] {
@@ -195,6 +253,10 @@ async fn defaults_are_filled_in() -> Result<()> {
     let made = create("ReplicationDestination", "plain", destination(json!({}))).await?;
     let spec = &made.map_err(anyhow::Error::msg)?.data["spec"];
     ensure!(spec["retain"]["last"] == json!(3) && spec["deletionPolicy"] == json!("Retain"), "{spec}");
-    ensure!(spec["rsync"]["copyMethod"] == json!("Snapshot") && spec["rsync"]["serviceType"] == json!("ClusterIP"), "{spec}");
+    ensure!(
+        spec["rsync"]["copyMethod"] == json!("Snapshot")
+            && spec["rsync"]["serviceType"] == json!("ClusterIP"),
+        "{spec}"
+    );
     Ok(())
 }

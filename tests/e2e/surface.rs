@@ -19,8 +19,8 @@ async fn metrics(site: &Site) -> Result<String> {
     let pods: Api<Pod> = Api::namespaced(site.client.clone(), SYSTEM);
     let list =
         pods.list(&ListParams::default().labels(&format!("app.kubernetes.io/name={CONTROLLER}"))).await?;
-    let addresses = list.into_iter().filter_map(|pod| pod.status.and_then(|status| status.pod_ip));
-    let address = addresses.last().context("the controller has an address")?;
+    let mut addresses = list.into_iter().filter_map(|pod| pod.status.and_then(|status| status.pod_ip));
+    let address = addresses.next_back().context("the controller has an address")?;
     let mut connection = tokio::net::TcpStream::connect((address.as_str(), 8080)).await?;
     connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
     let mut answer = String::new();

@@ -39,7 +39,8 @@ impl Volume {
     /// # Errors
     /// The file system fails.
     pub fn flush(&self) -> Result<()> {
-        let root = std::fs::File::open(&self.path).with_context(|| format!("open {}", self.path.display()))?;
+        let root =
+            std::fs::File::open(&self.path).with_context(|| format!("open {}", self.path.display()))?;
         rustix::fs::syncfs(&root).with_context(|| format!("flush {}", self.path.display()))
     }
 }

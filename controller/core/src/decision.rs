@@ -31,7 +31,14 @@ pub struct Decision<S> {
 
 impl<S> Default for Decision<S> {
     fn default() -> Self {
-        Self { first: Vec::new(), status: None, then: Vec::new(), events: Vec::new(), ended: None, wake: None }
+        Self {
+            first: Vec::new(),
+            status: None,
+            then: Vec::new(),
+            events: Vec::new(),
+            ended: None,
+            wake: None,
+        }
     }
 }
 

@@ -27,7 +27,12 @@ use std::collections::BTreeMap;
     printcolumn(name = "Latest image", type_ = "string", json_path = ".status.latestImage.name"),
     printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress.summary"),
     printcolumn(name = "Last duration", type_ = "string", json_path = ".status.lastSyncDuration"),
-    printcolumn(name = "Address", type_ = "string", json_path = ".status.methodStatus.address", priority = "1"),
+    printcolumn(
+        name = "Address",
+        type_ = "string",
+        json_path = ".status.methodStatus.address",
+        priority = "1"
+    ),
     printcolumn(
         name = "Promotable",
         type_ = "string",

@@ -23,7 +23,9 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase")]
 pub struct External {
     /// Who answers this object, as `domain/name`, for example `storage.example.com/mirror`.
-    #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"))]
+    #[schemars(regex(
+        pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+    ))]
     pub provider: String,
     /// What the provider needs to know, in the provider's own words.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -32,7 +32,9 @@ pub struct MoverConfig {
 }
 
 /// How the mover finds out which files changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Comparison {
     /// Compare every file by its content. Safe for every copy.
     #[default]
@@ -43,7 +45,9 @@ pub enum Comparison {
 }
 
 /// What to do about attributes that the destination's file system cannot keep.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Fidelity {
     /// Drop what cannot be kept, and list it in `status.fidelity`.
     #[default]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
     version = "v1alpha1",
     kind = "ReplicationSource",
     plural = "replicationsources",
-    shortname = "rs",
+    shortname = "rsrc",
     category = "scribe",
     namespaced,
     status = "SourceStatus",

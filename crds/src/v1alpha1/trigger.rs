@@ -1,8 +1,8 @@
 //! When a sync starts.
 
 use kube_core::Duration;
-use schemars::JsonSchema;
 use kube_derive::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// When a ReplicationSource starts a sync.

@@ -192,7 +192,8 @@ impl Source<'_> {
             schedule: job.schedule.clone(),
             time_zone: job.time_zone.clone(),
             volume_mode: VolumeMode::Filesystem,
-            expected_bytes: used.bytes,
+            // With exclusions nobody knows before the transfer, and a destination must not refuse what would fit.
+            expected_bytes: if job.excludes.is_empty() { used.bytes } else { 0 },
             expected_files: used.files,
             sent_at,
         })

@@ -29,10 +29,9 @@ impl Ledger {
     /// # Errors
     /// kubectl cannot be started.
     pub fn start(kubectl: &Kubectl, namespace: &str) -> Result<Self> {
-        let script = format!(
-            "printf '%s' \"$0\" | stdbuf -oL psql --quiet --no-align --tuples-only -v ON_ERROR_STOP=1"
-        );
-        let exec = ["exec", "--namespace", namespace, "postgres", "--", "sh", "-c", &script, WRITE];
+        let script =
+            "printf '%s' \"$0\" | stdbuf -oL psql --quiet --no-align --tuples-only -v ON_ERROR_STOP=1";
+        let exec = ["exec", "--namespace", namespace, "postgres", "--", "sh", "-c", script, WRITE];
         let mut command = kubectl.command(&exec);
         let mut client = command
             .stdin(Stdio::null())
