@@ -29,8 +29,6 @@ pub const CONTROL_DIR: &str = "/scribe/control";
 pub const DATA_DIR: &str = "/data";
 /// A writable folder of the pod's own, in memory: copies of keys, sockets, sshd's configuration.
 pub const RUN_DIR: &str = "/scribe/run";
-/// The folder that libnss-extrausers reads, writable, so that any `runAsUser` has a name.
-pub const EXTRAUSERS_DIR: &str = "/var/lib/extrausers";
 /// The name that a source logs in with. Whatever uid a destination mover runs as, this is its name for sshd.
 pub const LOGIN: &str = "scribe";
 /// What the forced command exits with when it refuses a request: a stale token, a sealed volume, something that is not allowed.

@@ -22,7 +22,6 @@ pub const PACKAGES: &[&str] = &[
     "ethtool",
     "iproute2",
     "iptables",
-    "libnss-extrausers",
     "libnss-wrapper",
     "mmdebstrap",
     "nftables",

@@ -12,7 +12,7 @@ use scribe_crds::names;
 use scribe_crds::v1alpha1::MoverConfig;
 use scribe_mover_contract::job::{JOB_VARIABLE, Job};
 use scribe_mover_contract::{
-    CONTROL_DIR, CONTROL_PORT, DATA_DIR, EXTRAUSERS_DIR, KEYS_DIR, PRIVILEGED_DESTINATION_CAPABILITIES,
+    CONTROL_DIR, CONTROL_PORT, DATA_DIR, KEYS_DIR, PRIVILEGED_DESTINATION_CAPABILITIES,
     PRIVILEGED_SOURCE_CAPABILITIES, RUN_DIR, SSH_PORT,
 };
 
@@ -164,7 +164,6 @@ fn container(plan: &PodPlan<'_>) -> Container {
             mount("control", CONTROL_DIR, true),
             mount("run", RUN_DIR, false),
             mount("tmp", "/tmp", false),
-            mount("users", EXTRAUSERS_DIR, false),
         ]),
         ..Container::default()
     }
@@ -210,6 +209,5 @@ fn volumes(plan: &PodPlan<'_>) -> Vec<Volume> {
         secret("control", plan.control),
         empty("run", Some("Memory"), Some(RUN_SIZE)),
         empty("tmp", None, None),
-        empty("users", None, None),
     ]
 }
