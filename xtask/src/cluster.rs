@@ -7,7 +7,6 @@ use std::process;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use scribe_tests::cluster::{Cluster, Options, repository};
-use scribe_tests::command::run as run_program;
 
 #[derive(Debug, Args)]
 pub struct Name {
@@ -73,10 +72,7 @@ async fn up(name: &str, without_csi: bool, images: &[PathBuf]) -> Result<()> {
 
 /// Builds the driver and returns its path.
 pub fn build_csi_driver() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = process::Command::new(cargo);
-    build.current_dir(repository()).args(["build", "--quiet", "--package", "scribe-test-csi"]);
-    run_program(&mut build).context("build the CSI driver for tests")?;
+    crate::image::build_workspace().context("build the CSI driver for tests")?;
     Ok(target_dir().join("debug/scribe-test-csi"))
 }
 

@@ -55,10 +55,12 @@ pub fn build(kind: Kind) -> Result<PathBuf> {
 }
 
 fn build_programs() -> Result<Vec<PathBuf>> {
-    let packages = ["scribe-controller", "scribe-mover"];
+    build_workspace().context("build the programs of the image")?;
+    Ok(["scribe-controller", "scribe-mover"].map(|program| target_dir().join("debug").join(program)).to_vec())
+}
+
+/// Builds every program at once: one at a time, each would have the dependencies built with features of its own.
+pub fn build_workspace() -> Result<()> {
     let mut cargo = process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(repository()).args(["build", "--quiet"]);
-    cargo.args(packages.iter().flat_map(|package| ["--package", package]));
-    run_program(&mut cargo).context("build the programs of the image")?;
-    Ok(packages.iter().map(|package| target_dir().join("debug").join(package)).collect())
+    run_program(cargo.current_dir(repository()).args(["build", "--quiet", "--workspace", "--bins"])).map(drop)
 }
