@@ -89,6 +89,54 @@ pub struct Handshake {
     pub sent_at: Timestamp,
 }
 
+/// The longest uid or relationship: a uid has 36 characters.
+const MAX_UID: usize = 64;
+/// The longest sync id: it becomes the value of a label.
+const MAX_SYNC_ID: usize = 63;
+/// The longest text for people, in bytes. Namespace and name of an object have 317 at most.
+const MAX_TEXT: usize = 512;
+
+impl Handshake {
+    /// Checks what the source chose freely: it becomes names, labels and a status at the destination. An empty cut uid or
+    /// relationship is for the controller to judge.
+    ///
+    /// # Errors
+    /// Names the field that cannot be accepted, and never quotes it.
+    pub fn check(&self) -> Result<(), String> {
+        let is_sync_id = !self.sync_id.is_empty()
+            && self.sync_id.len() <= MAX_SYNC_ID
+            && self.sync_id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if !is_sync_id {
+            return Err(format!("the sync id is not 1 to {MAX_SYNC_ID} characters of a-z, 0-9 and -"));
+        }
+        let is_uid = |text: &str| {
+            text.len() <= MAX_UID && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        for (name, text, may_be_empty) in [
+            ("cluster id", &self.cluster_id, false),
+            ("uid of the source claim", &self.claim_uid, false),
+            ("uid of the cut", &self.cut_uid, true),
+            ("relationship", &self.relationship, true),
+        ] {
+            if !is_uid(text) || (text.is_empty() && !may_be_empty) {
+                return Err(format!("the {name} is not up to {MAX_UID} letters, digits and -"));
+            }
+        }
+        for (name, text) in [
+            ("name of the source", Some(&self.source_name)),
+            ("schedule", self.schedule.as_ref()),
+            ("time zone", self.time_zone.as_ref()),
+        ] {
+            if text.is_some_and(|text| text.len() > MAX_TEXT || text.chars().any(char::is_control)) {
+                return Err(format!(
+                    "the {name} is longer than {MAX_TEXT} bytes or has control characters in it"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What kind of volume it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -285,4 +333,75 @@ pub enum PublicationState {
     },
     /// This destination does not know that sync (any more).
     Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handshake() -> Handshake {
+        Handshake {
+            protocol: 1,
+            sync_id: "sync-1".to_owned(),
+            attempt: 1,
+            cluster_id: "5f0a8c1e-6f4e-4b1c-9d52-0a4f9a1f6f0e".to_owned(),
+            claim_uid: "claim".to_owned(),
+            cut_uid: "cut".to_owned(),
+            data_time: Timestamp::UNIX_EPOCH,
+            consistency: Consistency::Crash,
+            comparison: Comparison::Content,
+            relationship: "relationship".to_owned(),
+            generation: 1,
+            source_name: "shop/orders-nächtlich".to_owned(),
+            rpo_seconds: None,
+            schedule: Some("*/5 * * * *".to_owned()),
+            time_zone: Some("Europe/Berlin".to_owned()),
+            volume_mode: VolumeMode::Filesystem,
+            expected_bytes: 0,
+            expected_files: 0,
+            sent_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn what_a_legitimate_source_says_is_accepted() {
+        let plain = handshake();
+        let longest = Handshake { sync_id: "s".repeat(63), claim_uid: "U".repeat(64), ..handshake() };
+        let bare = Handshake {
+            cut_uid: String::new(),
+            relationship: String::new(),
+            schedule: None,
+            time_zone: None,
+            ..handshake()
+        };
+        for good in [plain, longest, bare] {
+            assert_eq!(good.check(), Ok(()), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_name_or_a_status_is_not_accepted() {
+        type Change = fn(&mut Handshake);
+        let cases: [(&str, Change); 13] = [
+            ("sync id", |it| it.sync_id = String::new()),
+            ("sync id", |it| it.sync_id = "s".repeat(64)),
+            ("sync id", |it| it.sync_id = "Sync".to_owned()),
+            ("sync id", |it| it.sync_id = "../sync".to_owned()),
+            ("cluster id", |it| it.cluster_id = String::new()),
+            ("cluster id", |it| it.cluster_id = "a b".to_owned()),
+            ("source claim", |it| it.claim_uid = "u".repeat(65)),
+            ("the cut", |it| it.cut_uid = "é".to_owned()),
+            ("relationship", |it| it.relationship = "a\n".to_owned()),
+            ("name of the source", |it| it.source_name = "n".repeat(513)),
+            ("name of the source", |it| it.source_name = "a\u{1b}[2J".to_owned()),
+            ("schedule", |it| it.schedule = Some("* * * * *\n".to_owned())),
+            ("time zone", |it| it.time_zone = Some("z".repeat(513))),
+        ];
+        for (name, change) in cases {
+            let mut bad = handshake();
+            change(&mut bad);
+            let error = bad.check().expect_err(name);
+            assert!(error.contains(name), "{name}: {error}");
+        }
+    }
 }
