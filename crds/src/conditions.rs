@@ -72,7 +72,7 @@ reasons! {
     NoReplica Normal "Nothing has been published yet.", "Wait for the first sync to be published.";
     InvalidSpec Warning "A field has a value that cannot be carried out.", "Correct the field that the message names.";
     UnsupportedVolumeMode Warning "The claim is a block volume; only file systems are copied.", "Use a claim with volumeMode Filesystem.";
-    PrivilegedMoversNotAllowed Warning "The mover is to run as root, and the namespace does not allow that.", "Annotate the namespace with scribe.dev/privileged-movers=true, or set a runAsUser other than 0.";
+    PrivilegedMoversNotAllowed Warning "The mover is to run as root, or less confined than others, and the namespace does not allow that.", "Annotate the namespace with scribe.dev/privileged-movers=true, or change the field that the message names.";
     CutFailed Warning "The point-in-time copy could not be made.", "Read the provisioner's words in the message; the sync is tried again.";
     CutTimeout Warning "The point-in-time copy was not made within spec.rsync.cutTimeout.", "Look at the claim's events and the driver; raise spec.rsync.cutTimeout if the driver is only slow.";
     CutVanished Warning "The point-in-time copy was deleted by somebody else.", "Find out who deletes claims named scribe-src-…; the next trigger makes a new one.";
@@ -88,6 +88,7 @@ reasons! {
     OtherSourcePinned Warning "The destination belongs to another source claim.", "Make a new ReplicationDestination for this source.";
     RelationshipMismatch Warning "The keys belong to another relationship than the destination's.", "Carry the destination's Secret over again.";
     ProtocolMismatch Warning "The two sides speak protocols that are too far apart.", "Upgrade Scribe on the older side.";
+    ClockSkew Warning "The source's data is of a time that has not come yet by the destination's clock.", "Set the clocks of both clusters right; the sync is tried again.";
     SyncReplaced Warning "The destination has admitted a newer sync.", "Nothing; the next trigger starts a new sync.";
     DestinationPaused Warning "The destination is paused.", "Set spec.paused of the ReplicationDestination to false.";
     DestinationNotTriggered Warning "The destination accepts one sync per value of spec.trigger.manual, and has had it.", "Set spec.trigger.manual of the ReplicationDestination to a new value.";

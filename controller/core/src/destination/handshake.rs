@@ -1,10 +1,10 @@
 //! Judges a handshake. Judging changes nothing; what follows from the ruling is in [`super::questions`].
 
 use super::claim::capacity_bytes;
-use super::draft::{Hold, Weight};
+use super::draft::{Hold, Weight, after};
 use super::publish::{self, Publication};
 use super::session;
-use super::view::View;
+use super::view::{View, clipped};
 use crate::quantity;
 use scribe_crds::conditions::Reason;
 use scribe_crds::v1alpha1::DestinationStatus;
@@ -14,6 +14,10 @@ use scribe_mover_contract::peer::{Handshake, VolumeMode};
 
 /// The only generation of a relationship that there is until promotions raise it.
 const GENERATION: u64 = 1;
+
+/// How far ahead of this cluster's clock a data time may be, in seconds: what two clocks that are looked after never differ by, and a
+/// replica may be wrong by. A time beyond it would outlive, as the newest, all that is received until it has come.
+const CLOCK_TOLERANCE: i64 = 300;
 
 /// What comes of a handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,11 +51,13 @@ pub(super) struct Case<'a, 'b> {
 impl Case<'_, '_> {
     /// Judges. The order is part of the contract: who one is comes before what one wants.
     pub fn judge(&self) -> Ruling {
-        self.protocol()
+        self.malformed()
+            .or_else(|| self.protocol())
             .or_else(|| self.relationship())
             .or_else(|| self.repeated())
             .or_else(|| self.paused())
             .or_else(|| self.pin())
+            .or_else(|| self.clock())
             .or_else(|| self.volume_mode())
             .or_else(|| self.trigger())
             .or_else(|| self.replaced())
@@ -65,6 +71,13 @@ impl Case<'_, '_> {
                 clean: self.is_clean(),
                 is_repeated: false,
             })
+    }
+
+    /// What it says ends up in names, labels and messages.
+    fn malformed(&self) -> Option<Ruling> {
+        let what = self.hello.check().err()?;
+        let message = format!("the source's handshake is not one: {}", clipped(&what));
+        Some(refuse(Reason::ProtocolMismatch, message))
     }
 
     fn protocol(&self) -> Option<Ruling> {
@@ -119,6 +132,17 @@ impl Case<'_, '_> {
                 self.view.owner.name, pin.claim_uid, pin.name, self.hello.source_name
             );
             refuse(Reason::OtherSourcePinned, message)
+        })
+    }
+
+    fn clock(&self) -> Option<Ruling> {
+        let (data_time, now) = (self.hello.data_time, self.view.now);
+        (data_time > after(now, CLOCK_TOLERANCE)).then(|| Ruling::Refuse {
+            reason: Reason::ClockSkew,
+            message: format!(
+                "the source's data is of {data_time}, and by the destination's clock it is {now}"
+            ),
+            permanent: false,
         })
     }
 

@@ -61,7 +61,7 @@ pub fn decide(
         Ok(valid) => Some(valid),
         Err(hold) => {
             if hold.reason == Reason::PrivilegedMoversNotAllowed {
-                // Whoever took the permission back wants no root in the namespace, also not until the session is over.
+                // Whoever took the permission back wants no privilege in the namespace, also not until the session is over.
                 mover::end(&view, &mut draft);
             }
             draft.hold(hold);
@@ -150,7 +150,8 @@ fn prune<'a, 'b>(
     let Some(valid) = valid.filter(|_| !failing && !stops) else {
         return retain::everything(&view.replicas, "nothing is pruned while something is wrong");
     };
-    let retention = retain::plan(&view.replicas, valid.keep_last);
+    let received = draft.status.received.as_ref().map(|received| received.sync_id.as_str());
+    let retention = retain::plan(&view.replicas, valid.keep_last, received);
     for replica in &retention.prune {
         let snapshot = crate::decision::ChildRef {
             kind: crate::decision::ChildKind::Snapshot,

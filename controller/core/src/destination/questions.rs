@@ -8,7 +8,7 @@ use super::leftovers;
 use super::publish;
 use super::session;
 use super::validate::ValidDestination;
-use super::view::{View, name_of};
+use super::view::{View, clipped, name_of};
 use crate::decision::{Action, SyncResult};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_crds::conditions::Reason;
@@ -66,7 +66,10 @@ fn handshake(
     let publish_deadline = publish::deadline(view, valid);
     let verdict = match ruling {
         Ruling::Refuse { reason, message, permanent } => {
-            draft.note(reason, format!("refused {}: {message}", hello.source_name));
+            draft.note(
+                reason,
+                format!("refused {}: {message}", clipped(&hello.source_name.escape_debug().to_string())),
+            );
             Verdict::Refused { reason: reason.to_string(), message, permanent }
         }
         Ruling::Wait { seconds, message } => Verdict::Wait { seconds, message },

@@ -13,8 +13,13 @@ pub(super) struct Retention<'a, 'b> {
 
 /// Decides by `retain`. `replicas` are newest first.
 ///
-/// *Guarantees*: the newest replica that a claim can be made from stays, whatever is asked for.
-pub(super) fn plan<'a, 'b>(replicas: &'b [Seen<'a>], last: usize) -> Retention<'a, 'b> {
+/// *Guarantees*: the newest replica that a claim can be made from stays, whatever is asked for, and so does that of `received`, the
+/// sync that was received last: by a data time that was wrong, older ones may seem newer.
+pub(super) fn plan<'a, 'b>(
+    replicas: &'b [Seen<'a>],
+    last: usize,
+    received: Option<&str>,
+) -> Retention<'a, 'b> {
     let newest_ready = replicas.iter().position(|replica| replica.ready);
     let mut retention = Retention::default();
     for (at, replica) in replicas.iter().enumerate() {
@@ -23,6 +28,8 @@ pub(super) fn plan<'a, 'b>(replicas: &'b [Seen<'a>], last: usize) -> Retention<'
         } else if newest_ready.is_none_or(|ready| at <= ready) {
             // Nothing newer has proved itself.
             retention.keep.push((replica, "the newest that is ready".to_owned()));
+        } else if received == Some(replica.sync_id) {
+            retention.keep.push((replica, "received last".to_owned()));
         } else {
             retention.prune.push(replica);
         }
@@ -58,7 +65,7 @@ mod tests {
     }
 
     fn names(replicas: &[Seen<'static>], last: usize) -> (Vec<String>, Vec<String>) {
-        let retention = plan(replicas, last);
+        let retention = plan(replicas, last, None);
         let keep = retention.keep.iter().map(|(replica, why)| format!("{}: {why}", replica.name)).collect();
         (keep, retention.prune.iter().map(|replica| replica.name.to_owned()).collect())
     }
@@ -72,6 +79,15 @@ mod tests {
             (vec!["d: last 2".into(), "c: last 2".into()], vec!["a".into(), "b".into()])
         );
         assert_eq!(names(&all, 9).1, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_received_last_stays_although_others_claim_to_be_newer() {
+        let all = [replica("c", 3, true), replica("b", 2, true), replica("a", 1, true)];
+        let retention = plan(&all, 1, Some("a"));
+        let keep: Vec<_> = retention.keep.iter().map(|(replica, why)| (replica.name, why.as_str())).collect();
+        assert_eq!(keep, [("c", "last 1"), ("a", "received last")]);
+        assert_eq!(retention.prune.iter().map(|replica| replica.name).collect::<Vec<_>>(), ["b"]);
     }
 
     #[test]

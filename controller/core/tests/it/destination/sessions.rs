@@ -1,6 +1,6 @@
 //! Handshakes, sessions and commits.
 
-use super::world::{START, World, commit, hello};
+use super::world::{World, commit, hello};
 use scribe_crds::v1alpha1::{DestinationTrigger, MoverResult, Phase};
 use scribe_mover_contract::control::{
     Activity, Answer, CommitVerdict, Progress, QuestionKind, SessionFailure, SessionState,
@@ -124,6 +124,35 @@ fn a_recreated_source_of_the_same_claim_goes_on() {
     again.source_name = "west/again".into();
     assert!(matches!(world.shake(again), Verdict::Send { .. }));
     assert_eq!(world.status().source.as_ref().unwrap().name, "west/again");
+}
+
+#[test]
+fn data_of_a_time_to_come_is_not_believed() {
+    let mut world = World::listening();
+    let now = world.now;
+    let id = world.ask(QuestionKind::Handshake(Box::new(hello("a", 1, "2026-03-04T05:05:01Z"))));
+    world.now = now;
+    world.settle();
+    insta::assert_snapshot!(format!("{:?}", world.verdict(id)), @r#"Refused { reason: "ClockSkew", message: "the source's data is of 2026-03-04T05:05:01Z, and by the destination's clock it is 2026-03-04T05:00:00Z", permanent: false }"#);
+    assert_eq!(world.status().source, None, "a refused source was pinned");
+    // Clocks differ a little.
+    let id = world.ask(QuestionKind::Handshake(Box::new(hello("b", 1, T2))));
+    world.now = now;
+    world.settle();
+    assert!(matches!(world.verdict(id), Verdict::Send { .. }));
+}
+
+#[test]
+fn a_handshake_that_is_none_is_refused_without_repeating_it() {
+    let mut world = World::listening();
+    let mut hello = hello("A sync", 1, T1);
+    hello.source_name = "west\ndb".into();
+    world.ask(QuestionKind::Handshake(Box::new(hello)));
+    let decision = world.decide();
+    assert!(decision.events.iter().all(|note| !note.message.contains('\n')), "{:?}", decision.events);
+    let log = world.settle();
+    assert!(log.contains("ProtocolMismatch"), "{log}");
+    assert_eq!(world.status().source, None);
 }
 
 #[test]
@@ -484,5 +513,5 @@ fn a_seal_that_may_belong_to_a_commit_is_not_lifted() {
     assert!(matches!(world.verdict(begin), Verdict::Wait { .. }));
     assert_eq!(world.status().received.as_ref().unwrap().sync_id, "b");
     assert_eq!(world.mover().seal, Some(1000));
-    assert_eq!(world.now.to_string(), START);
+    assert_eq!(world.now.to_string(), T2, "no time has passed");
 }

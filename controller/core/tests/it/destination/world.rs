@@ -419,6 +419,7 @@ impl World {
             activity: Activity::Listening,
             seal: Some(1),
             session: None,
+            waiting: None,
             progress: None,
             questions: Vec::new(),
             abilities: Some(abilities()),
@@ -435,6 +436,10 @@ impl World {
 
     pub fn ask(&mut self, about: QuestionKind) -> u64 {
         self.serial += 1;
+        if let QuestionKind::Handshake(hello) = &about {
+            // What is offered was cut before.
+            self.now = self.now.max(hello.data_time);
+        }
         let (id, asked_at) = (self.serial, self.now);
         self.mover().questions.push(Question { id, asked_at, about });
         id
