@@ -9,6 +9,7 @@ use super::validate::ValidDestination;
 use super::view::{View, clipped, is_leaving, name_of};
 use crate::build::meta::label;
 use crate::decision::{Action, Child, SyncResult};
+use jiff::Timestamp;
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
 use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
@@ -75,6 +76,13 @@ pub(super) fn advance(view: &View<'_>, valid: &ValidDestination<'_>, draft: &mut
     if !view.seen.snapshots_available {
         return;
     }
+    if let Some((reason, message)) = refusal(view, &received) {
+        let due = after(refused_since(view, &received), view.publish_timeout(Some(valid)));
+        if view.now >= due {
+            return give_up(draft, reason, message);
+        }
+        draft.wake_at(due);
+    }
     let received = with_free_name(view, received, draft);
     match view.seen.snapshots.iter().find(|snapshot| is_wanted(view, &received, snapshot)) {
         // Somebody deletes it. The claim is still sealed, so another is made when it is gone.
@@ -82,6 +90,20 @@ pub(super) fn advance(view: &View<'_>, valid: &ValidDestination<'_>, draft: &mut
         Some(snapshot) => follow(view, valid, draft, &received, snapshot),
         None => cut(view, valid, draft, &received),
     }
+}
+
+/// Why the API server refused, in the last pass, to have the snapshot made or published.
+fn refusal(view: &View<'_>, received: &Received) -> Option<(Reason, String)> {
+    let refusal = view.refusal("VolumeSnapshot", &snapshot_name(view, received))?;
+    let reason = if refusal.quota { Reason::QuotaExceeded } else { Reason::ObjectRefused };
+    Some((reason, format!("{}: {}", refusal.object, clipped(&refusal.message))))
+}
+
+/// From when on a refusal may have lasted: a snapshot that is there was not refused before.
+fn refused_since(view: &View<'_>, received: &Received) -> Timestamp {
+    let snapshot = view.seen.snapshots.iter().find(|snapshot| is_wanted(view, received, snapshot));
+    let made = snapshot.and_then(|snapshot| snapshot.metadata.creation_timestamp.as_ref()).map(|time| time.0);
+    made.map_or(received.received_at.0, |made| made.max(received.received_at.0))
 }
 
 /// Moves on to the next name while the name is taken by something else.
@@ -177,7 +199,17 @@ fn follow(
     if view.now < due {
         return draft.wake_at(due);
     }
-    give_up(view, valid, draft, snapshot);
+    let name = name_of(&snapshot.metadata);
+    let seconds = view.publish_timeout(Some(valid));
+    match words(view, snapshot) {
+        Some(words) => {
+            give_up(draft, Reason::PublicationFailed, format!("VolumeSnapshot {name}: {words}"));
+        }
+        None => {
+            let message = format!("VolumeSnapshot {name} was not ready after {seconds} s");
+            give_up(draft, Reason::PublicationTimeout, message);
+        }
+    }
 }
 
 /// What the snapshotter says about a snapshot: its own error, or a warning that stands in an Event.
@@ -188,20 +220,12 @@ pub(super) fn words(view: &View<'_>, snapshot: &VolumeSnapshot) -> Option<String
     own.or_else(content).or_else(event).map(|text| clipped(&text))
 }
 
-/// Records that the snapshot is given up; from then on it is a leftover, and goes as those do.
-fn give_up(view: &View<'_>, valid: &ValidDestination<'_>, draft: &mut Draft, snapshot: &VolumeSnapshot) {
-    let name = name_of(&snapshot.metadata);
-    let seconds = view.publish_timeout(Some(valid));
-    let (reason, message) = match words(view, snapshot) {
-        Some(words) => (Reason::PublicationFailed, format!("VolumeSnapshot {name}: {words}")),
-        None => {
-            (Reason::PublicationTimeout, format!("VolumeSnapshot {name} was not ready after {seconds} s"))
-        }
-    };
-    if let Some(received) = &mut draft.status.received {
-        received.gave_up = Some(message.clone());
-    }
+/// Records that the snapshot is given up; from then on it is a leftover, if it is there, and goes as those do.
+fn give_up(draft: &mut Draft, reason: Reason, message: String) {
     session::fail(draft, reason, &message);
+    if let Some(received) = &mut draft.status.received {
+        received.gave_up = Some(message);
+    }
 }
 
 /// How long a source should go on asking after its commit, in seconds: the snapshot's own time, and that to clean up after it.
@@ -212,13 +236,10 @@ pub(super) fn deadline(view: &View<'_>, valid: Option<&ValidDestination<'_>>) ->
 
 /// What a publication waits for, for the status and for the source that asks.
 pub(super) fn progress(view: &View<'_>, received: &Received) -> Hold {
-    let name = snapshot_name(view, received);
-    let refused =
-        view.seen.around.refusals.iter().find(|refusal| refusal.object.ends_with(&format!(" {name}")));
-    if let Some(refusal) = refused {
-        let reason = if refusal.quota { Reason::QuotaExceeded } else { Reason::ObjectRefused };
-        return Hold::passing(reason, format!("{}: {}", refusal.object, clipped(&refusal.message)));
+    if let Some((reason, message)) = refusal(view, received) {
+        return Hold::passing(reason, message);
     }
+    let name = snapshot_name(view, received);
     if !view.seen.snapshots_available {
         return Hold::passing(Reason::SnapshotsUnavailable, "the cluster has no VolumeSnapshot API");
     }

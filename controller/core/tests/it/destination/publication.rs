@@ -228,6 +228,53 @@ fn a_quota_on_snapshots_is_named_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_snapshot_that_is_refused_for_good_is_given_up() {
+    let mut world = received();
+    world.seen.snapshots.clear();
+    let refuse = |world: &mut World, name: &str| {
+        world.seen.around.refusals.push(Refusal {
+            object: format!("VolumeSnapshot {name}"),
+            quota: false,
+            message: "admission webhook \"no-snapshots\" denied the request".into(),
+        });
+    };
+    refuse(&mut world, FIRST);
+    world.pass_time(599);
+    let decision = world.pass();
+    assert_eq!(world.status().received.as_ref().unwrap().gave_up, None);
+    assert!(decision.wake.is_some());
+    world.seen.snapshots.clear();
+    world.pass_time(1);
+    let decision = world.pass();
+    assert!(!format!("{:?}", decision.then).contains("Create"), "{:?}", decision.then);
+    world.seen.around.refusals.clear();
+    world.settle();
+    insta::assert_snapshot!(format!("{:?}", world.published("a")), @r#"GaveUp { message: "VolumeSnapshot db-20260304t050000z: admission webhook \"no-snapshots\" denied the request" }"#);
+    assert_eq!(world.status().consecutive_failures, 1);
+    // The next attempt has it tried again; the webhook is gone.
+    assert!(matches!(world.shake(hello("a", 2, T1)), Verdict::Received { .. }));
+    assert_eq!(world.snapshots(), [format!("{FIRST}-2")]);
+}
+
+#[test]
+fn a_snapshot_that_may_not_be_published_is_given_up() {
+    let mut world = received();
+    world.set_snapshot(FIRST, true, true, None);
+    world.seen.around.refusals.push(Refusal {
+        object: format!("VolumeSnapshot {FIRST}"),
+        quota: false,
+        message: "annotations are not allowed".into(),
+    });
+    world.pass_time(600);
+    let decision = world.pass();
+    assert!(!format!("{:?}", decision.then).contains("PublishSnapshot"), "{:?}", decision.then);
+    world.seen.around.refusals.clear();
+    world.settle();
+    assert!(world.snapshots().is_empty());
+    assert!(matches!(world.published("a"), PublicationState::GaveUp { .. }));
+}
+
+#[test]
 fn what_was_received_into_another_claim_is_void() {
     let mut world = received();
     // The claim is deleted and made anew, with a snapshot on the way.
