@@ -51,6 +51,42 @@ pub struct PodPlan<'a> {
     pub settings: &'a Settings,
 }
 
+/// SELinux types that confine a container no less than the default does, as the Pod Security Standards list them.
+const CONFINED_TYPES: [&str; 4] = ["", "container_t", "container_init_t", "container_kvm_t"];
+
+/// What in this configuration needs the namespace's leave, if anything: a field of `moverSecurityContext` and what is wrong with it, in
+/// words. The controller makes pods for whoever may write its objects, and must not lend them more than they could do themselves.
+pub fn privilege(mover: &MoverConfig) -> Option<String> {
+    let context = mover.mover_security_context.as_ref()?;
+    let unconfined = |profile: Option<&str>| profile == Some("Unconfined");
+    let labels = context.se_linux_options.as_ref();
+    let label_type = labels.and_then(|labels| labels.type_.as_deref()).unwrap_or_default();
+    if runs_as_root(mover) {
+        Some("runAsUser is 0".to_owned())
+    } else if context.run_as_non_root == Some(false) {
+        Some("runAsNonRoot is false".to_owned())
+    } else if unconfined(context.seccomp_profile.as_ref().map(|profile| profile.type_.as_str())) {
+        Some("seccompProfile.type is Unconfined".to_owned())
+    } else if unconfined(context.app_armor_profile.as_ref().map(|profile| profile.type_.as_str())) {
+        Some("appArmorProfile.type is Unconfined".to_owned())
+    } else if !CONFINED_TYPES.contains(&label_type) {
+        Some(format!("seLinuxOptions.type is {label_type}"))
+    } else if labels.is_some_and(|labels| !is_empty(labels.user.as_ref()) || !is_empty(labels.role.as_ref()))
+    {
+        Some("seLinuxOptions sets a user or a role".to_owned())
+    } else if context.windows_options.is_some() {
+        Some("windowsOptions is set".to_owned())
+    } else if context.sysctls.as_ref().is_some_and(|sysctls| !sysctls.is_empty()) {
+        Some("sysctls are set".to_owned())
+    } else {
+        None
+    }
+}
+
+fn is_empty(field: Option<&String>) -> bool {
+    field.is_none_or(String::is_empty)
+}
+
 /// Whether movers of this configuration run as root, which their namespace has to allow.
 pub fn runs_as_root(mover: &MoverConfig) -> bool {
     mover.mover_security_context.as_ref().and_then(|context| context.run_as_user) == Some(0)
@@ -59,7 +95,7 @@ pub fn runs_as_root(mover: &MoverConfig) -> bool {
 /// Builds a mover pod.
 ///
 /// *Guarantees*: the same plan gives the same pod. A source's pod never has an `fsGroup` and mounts the data read-only.
-/// *Assumptions*: whether the namespace allows root was asked before (see [`runs_as_root`]).
+/// *Assumptions*: whether the namespace allows root was asked before (see [`privilege`]).
 pub fn mover_pod(plan: &PodPlan<'_>) -> Pod {
     let mover = plan.mover;
     let mut metadata = plan.owner.child(plan.name.to_owned(), plan.sync);

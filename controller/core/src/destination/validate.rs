@@ -1,7 +1,7 @@
 //! Reads a spec once: afterwards nothing looks at the raw one.
 
 use super::draft::Hold;
-use crate::build::pod::runs_as_root;
+use crate::build::pod::privilege;
 use crate::observed::DestinationObserved;
 use crate::quantity;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -98,12 +98,14 @@ pub(super) fn validate(seen: &DestinationObserved) -> Result<ValidDestination<'_
         mover: &rsync.mover,
     };
     object_name("spec.rsync.moverServiceAccount", rsync.mover.mover_service_account.as_deref())?;
-    if runs_as_root(&rsync.mover) && !seen.around.privileged_movers {
+    if let Some(what) = privilege(&rsync.mover)
+        && !seen.around.privileged_movers
+    {
         let namespace = seen.destination.metadata.namespace.as_deref().unwrap_or_default();
         return Err(Hold::fatal(
             Reason::PrivilegedMoversNotAllowed,
             format!(
-                "spec.rsync.moverSecurityContext.runAsUser is 0: annotate namespace {namespace} with {}=true, or set another user",
+                "spec.rsync.moverSecurityContext.{what}: annotate namespace {namespace} with {}=true, or change that",
                 names::PRIVILEGED_MOVERS
             ),
         ));

@@ -1,7 +1,7 @@
 //! Reads the spec once; nothing after this looks at it again.
 
 use super::SourceObserved;
-use crate::build::pod::runs_as_root;
+use crate::build::pod::privilege;
 use crate::quantity;
 use crate::schedule::Schedule;
 use crate::settings::Settings;
@@ -88,10 +88,12 @@ impl Plan {
                 return Self { valid: None, hold: Some(hold) };
             }
         };
-        let hold = if runs_as_root(&valid.mover) && !seen.around.privileged_movers {
+        let hold = if let Some(what) = privilege(&valid.mover)
+            && !seen.around.privileged_movers
+        {
             let reason = Reason::PrivilegedMoversNotAllowed;
             let message = format!(
-                "spec.rsync.moverSecurityContext.runAsUser is 0, and this namespace does not allow that. {}",
+                "spec.rsync.moverSecurityContext.{what}, and this namespace does not allow that. {}",
                 reason.action()
             );
             Some(Hold { phase: Phase::Failed, reason, message })

@@ -283,7 +283,7 @@ fn root_needs_the_namespaces_leave() {
     assert_eq!(world.status().phase, Some(Phase::Listening));
     world.seen.around.privileged_movers = false;
     world.settle();
-    insta::assert_snapshot!(condition(&world), @"False PrivilegedMoversNotAllowed: spec.rsync.moverSecurityContext.runAsUser is 0: annotate namespace east with scribe.dev/privileged-movers=true, or set another user");
+    insta::assert_snapshot!(condition(&world), @"False PrivilegedMoversNotAllowed: spec.rsync.moverSecurityContext.runAsUser is 0: annotate namespace east with scribe.dev/privileged-movers=true, or change that");
     assert!(world.seen.pods.is_empty(), "root runs on");
 }
 

@@ -99,6 +99,35 @@ fn root_needs_the_namespaces_leave() {
 }
 
 #[test]
+fn whatever_loosens_a_mover_needs_the_namespaces_leave() {
+    let refused = |context: &str| {
+        let mut world = World::new(&rsync(&format!("moverSecurityContext: {{{context}}}")));
+        world.settle("new");
+        (world.condition() == "False PrivilegedMoversNotAllowed").then(|| world.message())
+    };
+    for (context, words) in [
+        ("runAsNonRoot: false", "runAsNonRoot is false"),
+        ("seccompProfile: {type: Unconfined}", "seccompProfile.type is Unconfined"),
+        ("appArmorProfile: {type: Unconfined}", "appArmorProfile.type is Unconfined"),
+        ("seLinuxOptions: {type: spc_t}", "seLinuxOptions.type is spc_t"),
+        ("seLinuxOptions: {user: system_u}", "seLinuxOptions sets a user or a role"),
+        ("windowsOptions: {hostProcess: true}", "windowsOptions is set"),
+        ("sysctls: [{name: kernel.msgmax, value: '1'}]", "sysctls are set"),
+    ] {
+        let message = refused(context).unwrap_or_else(|| panic!("{context} is allowed"));
+        assert!(message.starts_with(&format!("spec.rsync.moverSecurityContext.{words}, ")), "{message}");
+    }
+    for context in [
+        "runAsUser: 1000, runAsNonRoot: true, supplementalGroups: [3]",
+        "seccompProfile: {type: Localhost, localhostProfile: a}",
+        "seLinuxOptions: {type: container_t, level: 's0:c1,c2'}",
+        "sysctls: []",
+    ] {
+        assert_eq!(refused(context), None, "{context}");
+    }
+}
+
+#[test]
 fn claims_that_cannot_be_copied() {
     let spec = rsync("");
     type Case = (fn(&mut World), &'static str, Phase, &'static str);
