@@ -21,6 +21,9 @@ const RETRY: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// What a request may take beyond the time that the mover was asked to hold it.
 const SLACK: Duration = Duration::from_secs(10);
+/// The longest answer that is read, in bytes: far more than any state, whose questions are a few documents of 64 KiB, and little enough
+/// to hold for many movers at once. A mover is not trusted to stop.
+const MAX_ANSWER: usize = 8 << 20;
 
 /// A mover could not be told something.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +35,7 @@ pub enum MoverError {
         pod: String,
         /// Why.
         #[source]
-        source: reqwest::Error,
+        source: LineError,
     },
     /// It answered something else than yes, or that the word came too late.
     #[error("mover pod {pod} answered {status}")]
@@ -42,6 +45,20 @@ pub enum MoverError {
         /// What it answered.
         status: StatusCode,
     },
+}
+
+/// What a mover answered could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// It did not answer, or not to the end.
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
+    /// It answered with more than anybody has to say.
+    #[error("the answer is longer than {MAX_ANSWER} bytes")]
+    TooLong,
+    /// It answered with something else.
+    #[error("read the answer")]
+    Unreadable(#[from] serde_json::Error),
 }
 
 /// The running movers, one for each owner.
@@ -89,16 +106,27 @@ impl Movers {
         progress_interval: Duration,
         router: Arc<Router>,
     ) -> Result<Self, reqwest::Error> {
-        // A proxy for the world outside must not see what is said to pods.
-        let http = reqwest::Client::builder().no_proxy().connect_timeout(SLACK).build()?;
+        // A proxy for the world outside must not see what is said to pods, and no pod sends us on to anywhere else.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(SLACK)
+            .build()?;
         Ok(Self { http, hold, progress_interval, router, followed: Followed::default() })
     }
 
-    /// Follows the newest running mover among an owner's pods, and no other. The answer is its name and its state, if it has told.
-    pub fn follow(&self, owner: &str, pods: &[Pod], token: &Redacted) -> Option<(String, MoverState)> {
-        let newest = newest_running(pods);
+    /// Follows the running mover of this name among an owner's pods, and no other: anybody who makes pods can give one the owner's
+    /// label. The answer is its name and its state, if it has told.
+    pub fn follow(
+        &self,
+        owner: &str,
+        pods: &[Pod],
+        name: Option<&str>,
+        token: &Redacted,
+    ) -> Option<(String, MoverState)> {
+        let running = name.and_then(|name| running(pods, name));
         let mut followed = lock(&self.followed);
-        let Some((pod, uid, address)) = newest else {
+        let Some((uid, address)) = running else {
             followed.remove(owner);
             return None;
         };
@@ -113,6 +141,7 @@ impl Movers {
             };
             // Replacing the entry ends the task of the pod before.
             let task = tokio::spawn(listener.run()).abort_handle();
+            let pod = name.unwrap_or_default().to_owned();
             followed.insert(owner.to_owned(), Mover { pod, pod_uid: uid, line, state: None, task });
         }
         let mover = followed.get(owner)?;
@@ -161,7 +190,7 @@ impl Movers {
             .bearer_auth(&line.token.0)
             .json(body)
             .timeout(SLACK);
-        let status = request.send().await.map_err(unreachable)?.status();
+        let status = request.send().await.map_err(|error| unreachable(error.into()))?.status();
         if !status.is_success() && status != StatusCode::CONFLICT {
             return Err(MoverError::Unexpected { pod: pod.to_owned(), status });
         }
@@ -171,10 +200,18 @@ impl Movers {
         Ok(())
     }
 
-    async fn ask(&self, line: &Line, after: u64, hold: Duration) -> Result<MoverState, reqwest::Error> {
+    async fn ask(&self, line: &Line, after: u64, hold: Duration) -> Result<MoverState, LineError> {
         let url = format!("{}/state?after={after}&wait={}", line.base, hold.as_secs());
         let request = self.http.get(url).bearer_auth(&line.token.0).timeout(hold + SLACK);
-        request.send().await?.error_for_status()?.json().await
+        let mut response = request.send().await?.error_for_status()?;
+        let mut answer = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            if answer.len() + chunk.len() > MAX_ANSWER {
+                return Err(LineError::TooLong);
+            }
+            answer.extend_from_slice(&chunk);
+        }
+        Ok(serde_json::from_slice(&answer)?)
     }
 
     /// Keeps a state, and says what is new about it.
@@ -214,6 +251,7 @@ fn compare(known: &MoverState, state: &MoverState) -> News {
     if significant {
         News::Significant
     } else if known.progress != state.progress
+        || known.waiting != state.waiting
         || known.free_bytes != state.free_bytes
         || known.capacity_bytes != state.capacity_bytes
     {
@@ -283,15 +321,14 @@ fn lock(followed: &Followed) -> MutexGuard<'_, HashMap<String, Mover>> {
     followed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Name, uid and address of the newest pod that runs and stays.
-fn newest_running(pods: &[Pod]) -> Option<(String, String, IpAddr)> {
-    let running = pods.iter().filter(|pod| {
-        pod.metadata.deletion_timestamp.is_none()
-            && pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
-    });
-    let newest = running.max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0))?;
-    let address = newest.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
-    Some((newest.metadata.name.clone()?, newest.metadata.uid.clone()?, address))
+/// Uid and address of the pod of this name, if it runs and stays.
+fn running(pods: &[Pod], name: &str) -> Option<(String, IpAddr)> {
+    let pod = pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(name))?;
+    let status = pod.status.as_ref()?;
+    if pod.metadata.deletion_timestamp.is_some() || status.phase.as_deref() != Some("Running") {
+        return None;
+    }
+    Some((pod.metadata.uid.clone()?, status.pod_ip.as_ref()?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -321,6 +358,7 @@ mod tests {
             activity,
             seal: None,
             session: None,
+            waiting: None,
             progress: None,
             questions: Vec::new(),
             abilities: None,
@@ -398,14 +436,46 @@ mod tests {
         let (states, receiver) = watch::channel(state(1, Activity::Connecting));
         serve("127.55.0.1", receiver, StatusCode::NO_CONTENT).await;
         let pods = [pod("127.55.0.1", "Running")];
-        assert_eq!(movers.follow("o", &pods, &token()), None);
+        assert_eq!(movers.follow("o", &pods, Some("p"), &token()), None);
         triggers.sources.recv().await.unwrap();
-        let activity = |movers: &Movers| movers.follow("o", &pods, &token()).unwrap().1.activity;
+        let activity = |movers: &Movers| movers.follow("o", &pods, Some("p"), &token()).unwrap().1.activity;
         assert_eq!(activity(&movers), Activity::Connecting);
         states.send(state(2, Activity::Transferring)).unwrap();
         triggers.sources.recv().await.unwrap();
         assert_eq!(activity(&movers), Activity::Transferring);
-        assert_eq!(movers.follow("o", &[pod("127.55.0.1", "Succeeded")], &token()), None);
+        assert_eq!(movers.follow("o", &[pod("127.55.0.1", "Succeeded")], Some("p"), &token()), None);
+    }
+
+    #[tokio::test]
+    async fn a_stranger_under_the_owners_label_is_not_followed() {
+        let (movers, _triggers) = movers();
+        let pods = [pod("127.55.0.5", "Running")];
+        for name in [None, Some("another")] {
+            assert_eq!(movers.follow("o", &pods, name, &token()), None);
+            assert!(lock(&movers.followed).is_empty(), "{name:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_mover_answers_is_bounded_and_leads_nowhere_else() {
+        let (movers, _triggers) = movers();
+        let line =
+            |path: &str| Line { base: format!("http://127.55.0.6:{CONTROL_PORT}/{path}"), token: token() };
+        let good = serde_json::to_string(&state(1, Activity::Listening)).unwrap();
+        let (padded, huge) =
+            (good.clone() + &" ".repeat(MAX_ANSWER - good.len()), " ".repeat(MAX_ANSWER + 1));
+        let router = axum::Router::new()
+            .route("/good/state", get(async move || good))
+            .route("/padded/state", get(async move || padded))
+            .route("/huge/state", get(async move || huge))
+            .route("/away/state", get(async || axum::response::Redirect::temporary("/good/state")));
+        let listener = TcpListener::bind(("127.55.0.6", CONTROL_PORT)).await.unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let ask = async |path| movers.ask(&line(path), 0, Duration::ZERO).await;
+        assert!(ask("good").await.is_ok());
+        assert!(ask("padded").await.is_ok());
+        assert!(matches!(ask("huge").await, Err(LineError::TooLong)));
+        assert!(matches!(ask("away").await, Err(LineError::Unreadable(_))));
     }
 
     #[tokio::test]
@@ -414,11 +484,11 @@ mod tests {
         let (states, receiver) = watch::channel(state(1, Activity::Listening));
         serve("127.55.0.2", receiver, StatusCode::CONFLICT).await;
         let pods = [pod("127.55.0.2", "Running")];
-        movers.follow("o", &pods, &token());
+        movers.follow("o", &pods, Some("p"), &token());
         triggers.sources.recv().await.unwrap();
         states.send(state(9, Activity::Listening)).unwrap();
         movers.answer("o", "p", &answer()).await.unwrap();
-        assert_eq!(movers.follow("o", &pods, &token()).unwrap().1.revision, 9);
+        assert_eq!(movers.follow("o", &pods, Some("p"), &token()).unwrap().1.revision, 9);
         movers.answer("o", "another", &answer()).await.unwrap();
     }
 
@@ -427,10 +497,10 @@ mod tests {
         let (movers, _triggers) = movers();
         let (_states, receiver) = watch::channel(state(1, Activity::Listening));
         serve("127.55.0.3", receiver, StatusCode::UNAUTHORIZED).await;
-        movers.follow("o", &[pod("127.55.0.3", "Running")], &token());
+        movers.follow("o", &[pod("127.55.0.3", "Running")], Some("p"), &token());
         let refused = movers.answer("o", "p", &answer()).await;
         assert!(matches!(refused, Err(MoverError::Unexpected { status: StatusCode::UNAUTHORIZED, .. })));
-        movers.follow("o", &[pod("127.55.0.4", "Running")], &token());
+        movers.follow("o", &[pod("127.55.0.4", "Running")], Some("p"), &token());
         assert!(matches!(movers.answer("o", "p", &answer()).await, Err(MoverError::Unreachable { .. })));
     }
 }

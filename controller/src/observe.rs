@@ -65,7 +65,9 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
     let pending_since = youngest(&unfinished);
     let warnings = warnings(ctx, namespace, &unfinished).await?;
     let around = surroundings(ctx, &source.metadata, privileged_movers, warnings);
-    let mover = ctx.movers.follow(uid, &pods, &around.control_token);
+    let sync = source.status.as_ref().and_then(|status| status.current_sync.as_ref());
+    let mover_name = sync.map(|sync| names::source_pod(&source.name_any(), &sync.id, sync.attempt));
+    let mover = ctx.movers.follow(uid, &pods, mover_name.as_deref(), &around.control_token);
     let observed = SourceObserved { source: source.clone(), around, claim, cuts, pods, mover };
     Ok(Seen { observed, pending_since })
 }
@@ -111,7 +113,7 @@ pub async fn destination(
     let pending_since = youngest(&unfinished);
     let warnings = warnings(ctx, namespace, &unfinished).await?;
     let around = surroundings(ctx, &destination.metadata, privileged_movers, warnings);
-    let mover = ctx.movers.follow(uid, &pods, &around.control_token);
+    let mover = ctx.movers.follow(uid, &pods, Some(&base), &around.control_token);
     let service = service.filter(|service| is_owned(&service.metadata, uid));
     let observed = DestinationObserved {
         destination: destination.clone(),

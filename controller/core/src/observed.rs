@@ -58,7 +58,7 @@ pub struct SourceObserved {
     pub cuts: Vec<PersistentVolumeClaim>,
     /// Every pod that bears this object's owner label.
     pub pods: Vec<Pod>,
-    /// The state of the newest running mover pod, if it has answered, with the pod's name.
+    /// The state of the mover pod of the current attempt, if it runs and has answered, with the pod's name.
     pub mover: Option<(String, MoverState)>,
 }
 
