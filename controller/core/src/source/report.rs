@@ -123,7 +123,10 @@ pub fn running(pass: &mut Pass<'_>, sync: &CurrentSync) {
             progressing(pass, Phase::Starting, sync, "the mover connects to the destination", "");
         }
         Some(Activity::Waiting) => {
-            progressing(pass, Phase::Waiting, sync, "the destination asked to come back a little later", "");
+            let words = state.and_then(|state| state.waiting.as_deref()).unwrap_or_default();
+            let words = outcome::clean(words, 400);
+            let message = "the destination asked to come back a little later";
+            progressing(pass, Phase::Waiting, sync, message, &words);
         }
         Some(Activity::Transferring | Activity::Committing) => {
             progressing(pass, Phase::Transferring, sync, "data is being sent", "");

@@ -22,6 +22,22 @@ fn mover(world: &mut World, activity: &str, progress: serde_json::Value) {
 }
 
 #[test]
+fn what_the_destination_waits_for_is_told_at_the_source() {
+    let mut world = World::new(MANUAL);
+    world.start_sync();
+    mover(&mut world, "waiting", json!(null));
+    world.settle("the mover was told to wait");
+    let asked = "the destination asked to come back a little later";
+    assert_eq!(world.message(), format!("Sync {}: {asked}.", world.sync().id));
+    world.seen.mover.as_mut().unwrap().1.waiting = Some("claim db:\nno space in the pool".to_owned());
+    world.settle("and why");
+    assert_eq!(
+        world.message(),
+        format!("Sync {}: {asked} (claim db: no space in the pool).", world.sync().id)
+    );
+}
+
+#[test]
 fn a_scheduled_sync() {
     let mut world = World::new(HOURLY);
     world.pass("the source is new");
