@@ -21,10 +21,14 @@ pub struct Errors {
     first: Vec<String>,
     last: VecDeque<String>,
     line: Vec<u8>,
+    /// What follows on a `line` that is full.
+    end: VecDeque<u8>,
 }
 
 const KEPT: usize = 8;
+/// What is kept of a line, in bytes: its beginning, and of a longer one its end, where the error stands.
 const MAX_LINE: usize = 512;
+const MAX_END: usize = 128;
 
 impl Errors {
     /// Takes the next piece.
@@ -33,12 +37,18 @@ impl Errors {
             match byte {
                 b'\n' => self.finish_line(),
                 _ if self.line.len() < MAX_LINE => self.line.push(byte),
-                _ => {}
+                _ => {
+                    if self.end.len() == MAX_END {
+                        self.end.pop_front();
+                    }
+                    self.end.push_back(byte);
+                }
             }
         }
     }
 
     fn finish_line(&mut self) {
+        self.line.extend(self.end.drain(..));
         let text = String::from_utf8_lossy(&self.line).trim().to_owned();
         self.line.clear();
         if text.is_empty() {
@@ -60,7 +70,7 @@ impl Errors {
     }
 
     fn find(&self, marks: &[&str]) -> Option<&str> {
-        self.lines().find(|line| marks.iter().any(|mark| line.contains(mark)))
+        self.lines().find(|line| is_about(line, marks))
     }
 
     /// The line that says the most about the cause. rsync has escaped whatever is odd about a name in it.
@@ -68,6 +78,18 @@ impl Errors {
         let is_summary = |line: &&str| !line.starts_with("rsync error:");
         self.lines().find(is_summary).or_else(|| self.lines().next()).unwrap_or("it said nothing").to_owned()
     }
+}
+
+/// Whether a line of rsync's is about one of those errors of the system. They stand at its very end, after a colon; anywhere else
+/// they are part of a file's name, which can be anything.
+fn is_about(line: &str, errors: &[&str]) -> bool {
+    // Who says it stands before the message or, in square brackets, behind it.
+    let message = match line.rsplit_once(" [") {
+        Some((message, who)) if who.strip_suffix(']').is_some_and(|who| !who.contains(']')) => message,
+        _ => line,
+    };
+    let ends_with = |error: &&str| message.strip_suffix(error).is_some_and(|rest| rest.ends_with(": "));
+    line.starts_with("rsync: ") && errors.iter().any(ends_with)
 }
 
 /// Judges the end of an rsync: its exit code, `None` if a signal ended it, and what it wrote to standard error.
@@ -125,9 +147,8 @@ fn from_lines(errors: &Errors) -> Verdict {
         ));
     }
     let unreadable = ["Input/output error (5)", "Structure needs cleaning (117)", "Bad message (74)"];
-    let at_the_source = errors
-        .lines()
-        .find(|line| line.contains("[sender]") && unreadable.iter().any(|mark| line.contains(mark)));
+    let at_the_source =
+        errors.lines().find(|line| line.starts_with("rsync: [sender]") && is_about(line, &unreadable));
     match at_the_source {
         Some(line) => Verdict::Failed(Failure::transient(Reason::SourceReadError, line)),
         None => Verdict::Failed(Failure::transient(Reason::TransferFailed, errors.cause())),
@@ -204,6 +225,40 @@ mod tests {
         for (code, text, expected) in cases {
             assert_eq!(reason(Some(code), text).0, expected, "{code} {text}");
         }
+    }
+
+    #[test]
+    fn a_file_s_name_is_no_error() {
+        let cases = [
+            (
+                "rsync: [sender] read errors mapping \"/data/Permission denied (13)\": Input/output error (5)\n",
+                "SourceReadError",
+            ),
+            (
+                "rsync: [receiver] rename \"/data/a: No space left on device (28)\" failed: Is a directory (21)\n",
+                "TransferFailed",
+            ),
+            ("cannot delete non-empty directory: Permission denied (13)\n", "TransferFailed"),
+            (
+                "rsync: [receiver] read errors mapping \"/data/[sender]\": Input/output error (5)\n",
+                "TransferFailed",
+            ),
+            (
+                "rsync: send_files failed to open \"/data/a [b]\": Permission denied (13) [sender]\n",
+                "NeedsPrivilege",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(reason(Some(23), text).0, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_error_of_a_long_name_is_found() {
+        let name = "x".repeat(10 * MAX_LINE);
+        let text =
+            format!("rsync: [sender] send_files failed to open \"/data/{name}\": Permission denied (13)\n");
+        assert_eq!(reason(Some(23), &text).0, "NeedsPrivilege");
     }
 
     #[test]
