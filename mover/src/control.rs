@@ -1,15 +1,18 @@
 //! The control API: the controller's window into the mover. See `scribe_mover_contract::control` for the requests.
 
+mod listener;
+
 use crate::args::RunArgs;
 use crate::keys::Keys;
 use crate::state::StateCell;
 use anyhow::{Context, Result};
-use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use listener::{Guarded, Guest};
 use scribe_mover_contract::control::{AnswerTo, MoverState, Order};
 use scribe_mover_contract::peer::MAX_DOCUMENT;
 use serde::Deserialize;
@@ -87,7 +90,8 @@ pub async fn serve<O: Orders>(
     state: StateCell,
     orders: O,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(token, state, orders)).await
+    let service = router(token, state, orders).into_make_service_with_connect_info::<Guest>();
+    axum::serve(Guarded::new(listener), service).await
 }
 
 fn router<O: Orders>(token: String, state: StateCell, orders: O) -> Router {
@@ -104,12 +108,14 @@ fn router<O: Orders>(token: String, state: StateCell, orders: O) -> Router {
 
 async fn authenticate<O: Orders>(
     State(shared): State<Arc<Shared<O>>>,
+    ConnectInfo(guest): ConnectInfo<Guest>,
     request: Request,
     next: Next,
 ) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     if is_same(given, &shared.token) {
+        guest.welcome();
         next.run(request).await
     } else {
         StatusCode::UNAUTHORIZED.into_response()
@@ -183,6 +189,19 @@ mod tests {
         }
         let right = client.get(format!("{address}/v1/state")).bearer_auth("right").send().await.unwrap();
         assert_eq!(right.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn who_has_the_token_takes_up_no_place() {
+        let (address, _) = api().await;
+        let mut connected = Vec::new();
+        for _ in 0..2 * listener::STRANGERS {
+            let client = reqwest::Client::new();
+            let request = client.get(format!("{address}/v1/state")).bearer_auth("right");
+            request.send().await.unwrap().bytes().await.unwrap();
+            // Its connection stays open as long as it lives.
+            connected.push(client);
+        }
     }
 
     #[tokio::test]

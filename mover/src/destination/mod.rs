@@ -45,7 +45,7 @@ pub async fn run(
         () = stop => {}
         result = api => result.context("serve the control API")?,
         status = sshd.wait() => bail!("sshd ended: {}", status.context("wait for sshd")?),
-        error = service.clone().serve(commands) => return Err(error),
+        () = service.clone().serve(commands) => {}
         () = service.follow_processes() => {}
     }
     service.shut_down().await;

@@ -82,8 +82,10 @@ fn configuration(args: &RunArgs, timeouts: &Timeouts, host_key: &Path, authorize
          Ciphers aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com\n\
          MaxAuthTries 3\n\
          MaxSessions 16\n\
+         # Whoever has no key must not fill the pod with processes; our source has two connections at most.\n\
+         PerSourceMaxStartups 4\n\
          MaxStartups 16:50:64\n\
-         LoginGraceTime 30\n\
+         LoginGraceTime 20\n\
          ClientAliveInterval {interval}\n\
          ClientAliveCountMax 2\n\
          LogLevel INFO\n",
