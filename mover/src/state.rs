@@ -23,6 +23,7 @@ impl StateCell {
             activity: Activity::Starting,
             seal: None,
             session: None,
+            waiting: None,
             progress: None,
             questions: Vec::new(),
             abilities: None,

@@ -12,6 +12,9 @@ use crate::peer::{Abilities, Commit, Counts, Handshake, HandshakeAnswer, Publica
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// The longest [`MoverState::waiting`], in bytes.
+pub const MAX_WAITING: usize = 512;
+
 /// All that a controller needs to know about a mover.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,6 +33,9 @@ pub struct MoverState {
     /// Destination: the session that may write, or that wrote what is now sealed.
     #[serde(default)]
     pub session: Option<SessionState>,
+    /// Source: what the destination says that it waits for, on one line of at most [`MAX_WAITING`] bytes.
+    #[serde(default)]
+    pub waiting: Option<String>,
     /// How far the transfer is.
     #[serde(default)]
     pub progress: Option<Progress>,

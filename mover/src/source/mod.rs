@@ -3,8 +3,10 @@
 mod connect;
 mod ending;
 mod exchange;
+mod skew;
 mod survey;
 mod transfer;
+mod waiting;
 
 use crate::args::RunArgs;
 use crate::reason::{Failure, Reason};
@@ -14,7 +16,7 @@ use anyhow::{Context, Result};
 use connect::Route;
 use ending::Notes;
 use exchange::{NoAnswer, exchange, exchange_within};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use openssh::Session;
 use scribe_mover_contract::PROTOCOL;
 use scribe_mover_contract::control::{Activity, Progress};
@@ -23,11 +25,13 @@ use scribe_mover_contract::peer::{
     Abilities, Commit, CommitAnswer, Comparison, Consistency, Handshake, HandshakeAnswer, PublicationState,
     Published, Verdict, VolumeMode,
 };
+use skew::skew;
 use std::path::Path;
 use std::time::Duration;
 use survey::Survey;
 use tokio::time::Instant;
 use transfer::{Sender, Sent};
+use waiting::Patience;
 
 /// How often a session may be lost to the destination's restarts before this attempt ends.
 const MAX_SESSIONS: u32 = 5;
@@ -35,8 +39,9 @@ const MAX_SESSIONS: u32 = 5;
 const MAX_PAUSE: u64 = 60;
 /// What the destination does around its controller's answer: ending processes that do not want to, trying out the file system.
 const ANSWER_MARGIN: Duration = Duration::from_secs(120);
-/// Clocks that differ by more are reported: data times and schedules of the two sides are compared by people.
-const MAX_SKEW: SignedDuration = SignedDuration::from_secs(5);
+/// A commit may take long: the destination flushes all that it still holds in memory to storage that may be slow, and its
+/// controller may be away. But a destination that hangs must not hold the cut and the source for ever.
+const COMMIT_LIMIT: Duration = Duration::from_secs(3600);
 
 /// Does the job; returns the exit code.
 ///
@@ -58,7 +63,7 @@ pub async fn run(
         Err(failure) => tracing::error!(sync = source.job.sync_id, "{failure}"),
     }
     let termination = ending::termination(&source.job, end, source.notes);
-    state.change(|state| state.activity = Activity::Finished);
+    state.change(|state| (state.activity, state.waiting) = (Activity::Finished, None));
     ending::leave(&termination, &args.termination_file)?;
     Ok(termination.result.exit_code())
 }
@@ -113,7 +118,7 @@ impl Source<'_> {
 
     /// Connects and asks until the destination says something else than "wait".
     async fn shake_hands(&mut self, route: &Route) -> Result<(Session, Next), Failure> {
-        let mut lost = 0;
+        let (mut lost, mut patience) = (0, Patience::new(&self.job.timeouts));
         loop {
             let session = route.connect().await?;
             loop {
@@ -122,7 +127,7 @@ impl Source<'_> {
                 match exchange_within(self.limit(), &session, "scribe handshake", &handshake).await {
                     Ok(answer) => {
                         lost = 0;
-                        if let Some(next) = self.heed(answer, asked_at).await? {
+                        if let Some(next) = self.heed(answer, asked_at, &mut patience).await? {
                             return Ok((session, next));
                         }
                     }
@@ -141,7 +146,12 @@ impl Source<'_> {
     }
 
     /// What to do after an answer; nothing if it was "wait", and the wait is over.
-    async fn heed(&mut self, answer: HandshakeAnswer, asked_at: Timestamp) -> Result<Option<Next>, Failure> {
+    async fn heed(
+        &mut self,
+        answer: HandshakeAnswer,
+        asked_at: Timestamp,
+        patience: &mut Patience,
+    ) -> Result<Option<Next>, Failure> {
         self.note_skew(&answer, asked_at);
         if answer.published.is_some() {
             self.notes.recovery_point = answer.published;
@@ -161,7 +171,9 @@ impl Source<'_> {
             }
             Verdict::Wait { seconds, message } => {
                 tracing::info!("the destination asks to wait: {message}");
-                self.show(Activity::Waiting);
+                patience.told_to_wait(Instant::now(), &message)?;
+                let waiting = Some(waiting::shown(&message));
+                self.state.change(|state| (state.activity, state.waiting) = (Activity::Waiting, waiting));
                 pause(seconds).await;
                 Ok(None)
             }
@@ -243,7 +255,11 @@ impl Source<'_> {
         self.notes.counts = summary.counts.clone();
         tracing::info!(differences = summary.differences, counts = ?summary.counts, "sent");
         let commit = self.commit(comparison, clean && summary.differences == 0);
-        self.commit_until_answered(route, session, token, &commit).await
+        let committed = self.commit_until_answered(route, session, token, &commit);
+        tokio::time::timeout(COMMIT_LIMIT, committed).await.unwrap_or_else(|_| {
+            let message = format!("the commit was not answered in {} s", COMMIT_LIMIT.as_secs());
+            Err(Failure::transient(Reason::ConnectionLost, message))
+        })
     }
 
     /// Looks at what there is and what gets lost.
@@ -349,22 +365,12 @@ impl Source<'_> {
     }
 
     fn show(&self, activity: Activity) {
-        self.state.change(|state| state.activity = activity);
+        self.state.change(|state| (state.activity, state.waiting) = (activity, None));
     }
 
     fn show_progress(&self, progress: Progress) {
         self.state.change(|state| state.progress = Some(progress));
     }
-}
-
-/// How wrong the destination's clock is, if it said `theirs` somewhere between `asked` and `answered` of ours.
-fn skew(theirs: Timestamp, asked: Timestamp, answered: Timestamp) -> Option<String> {
-    let (by, side) = if theirs < asked {
-        (asked.duration_since(theirs), "behind")
-    } else {
-        (theirs.duration_since(answered), "ahead of")
-    };
-    (by > MAX_SKEW).then(|| format!("the destination's clock is {} s {side} the source's", by.as_secs()))
 }
 
 async fn pause(seconds: u64) {
@@ -382,25 +388,4 @@ fn used(data: &Path) -> Result<Used> {
         bytes: stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize),
         files: stat.f_files.saturating_sub(stat.f_ffree),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_clocks_that_differ_by_more_than_the_answer_took_are_reported() {
-        let at = |second: i64| Timestamp::from_second(second).unwrap();
-        assert_eq!(skew(at(100), at(100), at(160)), None);
-        assert_eq!(skew(at(160), at(100), at(160)), None);
-        assert_eq!(skew(at(95), at(100), at(160)), None);
-        assert_eq!(
-            skew(at(80), at(100), at(160)).unwrap(),
-            "the destination's clock is 20 s behind the source's"
-        );
-        assert_eq!(
-            skew(at(190), at(100), at(160)).unwrap(),
-            "the destination's clock is 30 s ahead of the source's"
-        );
-    }
 }

@@ -1,9 +1,9 @@
 //! Who may write, and when: fencing, seals, commits, and what the controller decides.
 
-use crate::harness::{Pair, Policy, Publishing};
+use crate::harness::{Controller, Pair, Policy, Publishing};
 use scribe_mover_contract::REFUSED_EXIT;
-use scribe_mover_contract::control::Order;
-use scribe_mover_contract::peer::{Commit, CommitAnswer, Verdict};
+use scribe_mover_contract::control::{Activity, Order};
+use scribe_mover_contract::peer::{Commit, CommitAnswer, Handshake, HandshakeAnswer, Verdict};
 
 /// As our source's rsync puts it together.
 const RSYNC: &str =
@@ -33,6 +33,38 @@ async fn a_wait_uses_no_attempt_and_a_refusal_ends_the_sync() {
         assert_eq!(end.termination.message, "belongs to ns/other");
         assert!(!end.termination.published);
     }
+}
+
+#[tokio::test]
+async fn what_a_source_waits_for_is_shown_until_it_goes_on() {
+    let mut pair = Pair::new();
+    pair.write("large", vec![b'x'; 8 << 20]);
+    pair.job.bandwidth_limit = Some(100 << 10);
+    let wait = Verdict::Wait { seconds: 1, message: "a snapshot\nis being made".to_owned() };
+    let policy = Policy { verdicts: vec![wait; 100], ..Policy::default() };
+    let (_mover, controller) = pair.listen_with(policy).await;
+    let source = pair.send();
+    let seen = Controller::start(&pair.address, source.control_port, Policy::default()).await;
+    let state = seen.wait_for(|state| state.waiting.is_some()).await;
+    assert_eq!(state.activity, Activity::Waiting);
+    assert_eq!(state.waiting.as_deref(), Some("a snapshot is being made"));
+    controller.decide(|policy| policy.verdicts.clear());
+    let state = seen.wait_for(|state| state.activity == Activity::Transferring).await;
+    assert_eq!(state.waiting, None);
+}
+
+#[tokio::test]
+async fn a_handshake_that_cannot_be_recorded_never_becomes_a_question() {
+    let pair = Pair::new();
+    pair.write("a", "one");
+    let (_mover, controller) = pair.listen().await;
+    pair.sync_well().await;
+    let handshake = controller.policy().handshakes[0].clone();
+    let bad = Handshake { sync_id: "../Sync".to_owned(), ..handshake };
+    let output = pair.ssh("scribe handshake", &serde_json::to_string(&bad).unwrap()).await;
+    let answer: HandshakeAnswer = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(matches!(answer.verdict, Verdict::Refused { permanent: true, .. }), "{answer:?}");
+    assert_eq!(controller.policy().handshakes.len(), 1);
 }
 
 #[tokio::test]

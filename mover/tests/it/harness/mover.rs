@@ -24,6 +24,8 @@ pub struct Mover {
     child: Child,
     folder: PathBuf,
     end: String,
+    /// Where its controller reaches it.
+    pub control_port: u16,
 }
 
 /// How a source mover ended.
@@ -91,7 +93,7 @@ impl Mover {
             .stderr(log)
             .spawn()
             .unwrap();
-        Self { child, folder: folder.to_owned(), end: end.to_owned() }
+        Self { child, folder: folder.to_owned(), end: end.to_owned(), control_port }
     }
 
     /// Waits until it ends.
