@@ -59,10 +59,17 @@ impl<K: Replication> Writer<'_, K> {
             applied.changed |= applied.status_written;
         }
         applied.is_recorded = true;
+        let mut unheard = None;
         for action in &decision.then {
-            applied.changed |= self.act(action).await?.is_change();
+            match self.act(action).await {
+                Ok(written) => applied.changed |= written.is_change(),
+                // A mover that cannot be reached must not hold up what needs no mover: publication, pruning, its own removal. What is
+                // recorded is not undone by an answer that was not heard. An order is different: what follows may rest on it.
+                Err(error) if matches!(action, Action::Answer { .. }) => unheard = unheard.or(Some(error)),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
+        unheard.map_or(Ok(()), Err)
     }
 
     async fn act(&mut self, action: &Action) -> Result<Written, ApplyError> {

@@ -72,7 +72,8 @@ pub struct ReplicationDestinationSpec {
     /// How many published replicas are kept.
     #[serde(default)]
     pub retain: Retain,
-    /// What becomes of the published replicas when this object is deleted.
+    /// What becomes of the published replicas when this object is deleted. `Retain`: they stay, with their annotations. `Delete`: they
+    /// are deleted as well.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }
@@ -102,7 +103,7 @@ impl Default for Retain {
 /// What becomes of the published replicas when the ReplicationDestination is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// They stay, with the annotations from which a new ReplicationDestination can take them over.
+    /// They stay, with the annotations that say what they are.
     #[default]
     Retain,
     /// They are deleted as well.
@@ -146,7 +147,7 @@ pub enum ServiceType {
     "destinationPVC cannot be changed: make a new ReplicationDestination for the other claim"
 ))]
 pub struct DestinationRsync {
-    /// What is published.
+    /// What is published. `Snapshot`: a VolumeSnapshot of the receiving claim after every sync.
     #[serde(default)]
     pub copy_method: DestinationCopyMethod,
     /// The size of the receiving claim. May be raised later, where the storage class allows expansion.
@@ -168,7 +169,8 @@ pub struct DestinationRsync {
     #[serde(default, rename = "destinationPVC", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub destination_pvc: Option<String>,
-    /// How the destination can be reached from the source.
+    /// How the destination can be reached from the source. `ClusterIP`: from within the cluster only. `NodePort`: at the address of the mover
+    /// pod's node, on a node port. `LoadBalancer`: at a load balancer's address.
     #[serde(default)]
     pub service_type: ServiceType,
     /// Annotations of the Service, for a load balancer's own settings.
@@ -179,7 +181,8 @@ pub struct DestinationRsync {
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<i32>,
     /// A Secret with the keys `destination`, `destination.pub` and `source.pub` (OpenSSH, ed25519) to use in place of generated
-    /// ones. You then make the source's Secret yourself.
+    /// ones. You then make the source's Secret yourself, with the keys `source`, `destination.pub`, `relationship` (any text), `address` and
+    /// `port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub ssh_keys: Option<String>,

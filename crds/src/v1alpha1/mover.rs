@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase")]
 pub struct MoverConfig {
     /// The security context of the mover pod. `runAsUser` should be the user that owns the data. `runAsUser: 0` runs a
-    /// mover with the few capabilities that keep owners and devices; it needs the namespace annotation
-    /// `scribe.dev/privileged-movers: "true"`. A source never sets `fsGroup`: the kubelet would rewrite the tree.
+    /// mover with the few capabilities that keep owners and devices. That, and anything else that is less than restricted (an
+    /// unconfined profile, sysctls), needs the namespace annotation `scribe.dev/privileged-movers: "true"`. A source never sets `fsGroup`: the kubelet would rewrite the tree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mover_security_context: Option<PodSecurityContext>,
     /// The service account of the mover pod. Its token is never mounted. Default: the namespace's own default account.

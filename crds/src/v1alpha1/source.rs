@@ -94,7 +94,7 @@ pub enum SourceCopyMethod {
     "bandwidthLimit is a quantity of bytes per second, at least 1Ki, for example 10Mi"
 ))]
 pub struct SourceRsync {
-    /// How the point-in-time copy is made.
+    /// How the point-in-time copy is made. `Clone` clones the claim; the driver must support volume cloning.
     #[serde(default)]
     pub copy_method: SourceCopyMethod,
     /// The size of the point-in-time copy. Default: that of the source claim.
@@ -109,7 +109,8 @@ pub struct SourceRsync {
     #[schemars(length(min = 1, max = 4))]
     pub access_modes: Option<Vec<String>>,
     /// The Secret that the ReplicationDestination made for its source (`status.methodStatus.sshKeys` there), carried to this
-    /// namespace under this name.
+    /// namespace under this name. Its keys: `source` (private key), `destination.pub` (host key), `relationship`, and `address` and `port` where
+    /// the fields of that name are not set.
     #[schemars(length(min = 1, max = 253))]
     pub ssh_keys: String,
     /// Where the destination listens: a host name, an IPv4 or an IPv6 address. Default: the address in the Secret.
@@ -124,10 +125,13 @@ pub struct SourceRsync {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("duration(self) >= duration('1s')", "cutTimeout must be at least 1s, for example 10m"))]
     pub cut_timeout: Option<Duration>,
-    /// How changed files are found.
+    /// How changed files are found. `Content` compares every file by its content, and is safe for every copy. `Metadata` compares by size and
+    /// modification time, and is safe only where the application was stopped or frozen at the cut: data written shortly before a cut can
+    /// reach the disk seconds before its time stamp does, and a replica made so can be torn.
     #[serde(default)]
     pub comparison: Comparison,
-    /// What to do about attributes that the destination cannot keep.
+    /// What to do about attributes that the destination cannot keep. `BestEffort` drops them and lists them in `status.fidelity`;
+    /// `Strict` refuses the sync.
     #[serde(default)]
     pub fidelity: Fidelity,
     /// The most bytes per second to send, for example `10Mi`. Default: no limit.

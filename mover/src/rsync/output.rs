@@ -16,8 +16,8 @@ pub struct Summary {
 pub struct Step {
     /// Bytes of the files that were dealt with.
     pub bytes: u64,
-    /// Entries that were dealt with.
-    pub files: u64,
+    /// Entries that were dealt with; rsync says that only when a file is done.
+    pub files: Option<u64>,
 }
 
 /// Collects standard output piece by piece.
@@ -59,7 +59,8 @@ impl Reader {
         } else if let Some((name, value)) = line.split_once(": ") {
             self.read_total(name, value);
         } else if let Some(step) = read_progress(&line) {
-            self.step = Some(step);
+            let files = step.files.or(self.step.and_then(|before| before.files));
+            self.step = Some(Step { files, ..step });
         }
     }
 
@@ -87,15 +88,19 @@ fn is_difference(line: &str) -> bool {
                 && characters.next().is_some_and(|c| "fdLDS".contains(c))))
 }
 
-/// `      1234  12%   10.00MB/s    0:00:01 (xfr#3, to-chk=7/10)`; the end only after a file.
+/// `      1234  12%   10.00MB/s    0:00:01 (xfr#3, to-chk=7/10)`; the part in brackets only when a file is done.
 fn read_progress(line: &str) -> Option<Step> {
     let mut words = line.split_ascii_whitespace();
     let bytes = words.next()?.parse().ok()?;
     words.next()?.strip_suffix('%')?;
+    words.next()?.strip_suffix("/s")?;
+    Some(Step { bytes, files: read_checked(line) })
+}
+
+fn read_checked(line: &str) -> Option<u64> {
     let (_, checked) = line.rsplit_once("-chk=")?;
     let (left, all) = checked.strip_suffix(')')?.split_once('/')?;
-    let files = all.parse::<u64>().ok()?.saturating_sub(left.parse().ok()?);
-    Some(Step { bytes, files })
+    Some(all.parse::<u64>().ok()?.saturating_sub(left.parse().ok()?))
 }
 
 impl Summary {
@@ -134,7 +139,9 @@ mod tests {
         for size in [1, 7, OUTPUT.len()] {
             let mut reader = Reader::default();
             let steps: Vec<_> = OUTPUT.chunks(size).filter_map(|piece| reader.push(piece)).collect();
-            assert_eq!(steps, [Step { bytes: 2, files: 2 }]);
+            assert_eq!(steps.last(), Some(&Step { bytes: 2, files: Some(2) }));
+            // A large file's own progress is told as well, long before it is done.
+            assert!(size != 1 || steps[0] == Step { bytes: 2, files: None });
             let summary = reader.finish();
             assert_eq!(summary.differences, 4);
             let counts = Counts {

@@ -220,7 +220,9 @@ impl<'a> Meter<'a> {
         self.state.change(|state| {
             let progress = state.progress.get_or_insert_with(Progress::default);
             progress.bytes_done = step.bytes.min(progress.bytes_total);
-            progress.files_done = step.files.min(progress.files_total);
+            if let Some(files) = step.files {
+                progress.files_done = files.min(progress.files_total);
+            }
             progress.rate = rate;
         });
     }

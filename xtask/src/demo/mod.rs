@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use scribe_crds::v1alpha1::{ReplicationSource, SourceStatus, Transfer};
 use scribe_tests::cluster::{Binaries, Options as ClusterOptions, ensure_prerequisites};
+use scribe_tests::images::POSTGRES_IMAGE;
 use scribe_tests::world;
 use serde_json::json;
 
@@ -33,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[derive(Debug, Args)]
 pub struct Options {
     /// Replicate from this context of your kubeconfig, in place of a development cluster
-    #[arg(long, requires = "destination_context")]
+    #[arg(long, requires_all = ["destination_context", "install", "postgres_image"])]
     source_context: Option<String>,
     /// Replicate to this context of your kubeconfig
     #[arg(long, requires = "source_context")]
@@ -41,6 +42,9 @@ pub struct Options {
     /// The kustomization to install; with your own clusters, one that names an image they can pull
     #[arg(long, default_value = "deploy/overlays/dev")]
     install: String,
+    /// The image of PostgreSQL 15 with pgbench and pg_amcheck; with your own clusters, one that they can pull
+    #[arg(long, default_value = POSTGRES_IMAGE)]
+    postgres_image: String,
     /// Leave everything up at the end, and print the kubeconfigs
     #[arg(long)]
     keep: bool,
@@ -111,7 +115,7 @@ async fn play(west: &Side, east: &Side, options: &Options, clock: &Clock) -> Res
     }
     clock.step("3. PostgreSQL in west, with pgbench writing to it");
     west.kubectl.apply(include_str!("claim.yaml"))?;
-    west.start_postgres().await?;
+    west.start_postgres(&options.postgres_image).await?;
     west.exec(&["pgbench", "--initialize", "--quiet", "--scale", SCALE])?;
     west.query(
         "CREATE TABLE ledger (id bigserial PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp())",
@@ -130,7 +134,7 @@ async fn play(west: &Side, east: &Side, options: &Options, clock: &Clock) -> Res
     pgbench.wait().context("wait for pgbench")?;
     let acknowledged = ledger.stop()?;
     stop?;
-    recover(east, &acknowledged, stopped, clock).await
+    recover(east, &options.postgres_image, &acknowledged, stopped, clock).await
 }
 
 /// pgbench at a steady rate, until its database is gone.
@@ -221,7 +225,13 @@ fn describe(status: &SourceStatus) -> String {
 }
 
 /// Brings the newest replica up in east and judges it.
-async fn recover(east: &Side, acknowledged: &Acknowledged, stopped: Timestamp, clock: &Clock) -> Result<()> {
+async fn recover(
+    east: &Side,
+    postgres_image: &str,
+    acknowledged: &Acknowledged,
+    stopped: Timestamp,
+    clock: &Clock,
+) -> Result<()> {
     let rd = east.destinations().get("postgres").await?;
     let status = rd.status.context("the destination has a status")?;
     let image = status.latest_image.context("the destination has published something")?;
@@ -235,7 +245,7 @@ async fn recover(east: &Side, acknowledged: &Acknowledged, stopped: Timestamp, c
         }
     });
     east.kubectl.apply(&claim.to_string())?;
-    east.start_postgres().await?;
+    east.start_postgres(postgres_image).await?;
     let log = east.kubectl.run(&["logs", "--namespace", NAMESPACE, "postgres"])?;
     for line in log.lines().filter(|line| line.contains("redo") || line.contains("ready to accept")) {
         clock.say(&format!("postgres: {line}"));

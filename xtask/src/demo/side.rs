@@ -8,6 +8,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource};
 use scribe_tests::cluster::{Cluster, Options};
+use scribe_tests::images::POSTGRES_IMAGE;
 use scribe_tests::kubectl::Kubectl;
 use scribe_tests::wait::{await_condition, await_condition_within};
 use serde_json::json;
@@ -52,8 +53,8 @@ impl Side {
     }
 
     /// Applies the manifests of PostgreSQL and waits until it answers.
-    pub async fn start_postgres(&self) -> Result<()> {
-        self.kubectl.apply(include_str!("postgres.yaml"))?;
+    pub async fn start_postgres(&self, image: &str) -> Result<()> {
+        self.kubectl.apply(&include_str!("postgres.yaml").replace(POSTGRES_IMAGE, image))?;
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
         let ready = |pod: Option<&Pod>| {
             let conditions =

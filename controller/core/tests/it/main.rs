@@ -3,3 +3,10 @@
 
 mod destination;
 mod source;
+
+/// How many seeds a test of random events goes through: many times more under `cargo xtask test --exhaustive`.
+#[allow(clippy::disallowed_methods, reason = "how long a test runs is no decision")]
+fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let exhaustive = std::env::var_os("SCRIBE_TEST_EXHAUSTIVE").is_some();
+    0..usual * if exhaustive { 30 } else { 1 }
+}

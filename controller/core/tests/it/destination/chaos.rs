@@ -73,7 +73,7 @@ fn event(world: &mut World, dice: &mut Dice, sync: &mut u64, attempt: &mut u32) 
 
 #[test]
 fn whatever_happens_the_invariants_hold_and_it_settles() {
-    for seed in 0..120 {
+    for seed in crate::seeds(120) {
         let mut dice = Dice(seed);
         let mut world = World::listening();
         world.contents_linger = dice.roll(2) == 0;
