@@ -26,6 +26,8 @@ use tokio::net::{UnixListener, UnixStream};
 const COME_BACK: u64 = 5;
 /// The same where only a moment has to pass.
 const COME_BACK_SOON: u64 = 1;
+/// After an error of the socket itself; without a pause it would be met again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The destination.
 pub struct Service {
@@ -72,8 +74,8 @@ impl Service {
         })
     }
 
-    /// Serves forced commands; returns only if the socket breaks.
-    pub async fn serve(self: Arc<Self>, commands: UnixListener) -> anyhow::Error {
+    /// Serves forced commands, for ever.
+    pub async fn serve(self: Arc<Self>, commands: UnixListener) {
         loop {
             match commands.accept().await {
                 Ok((stream, _)) => {
@@ -84,7 +86,11 @@ impl Service {
                         }
                     });
                 }
-                Err(error) => return anyhow::Error::from(error).context("accept a request"),
+                // Too many open files, for example: that passes, and whoever provoked it must not end the mover.
+                Err(error) => {
+                    tracing::error!("accept a request: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
@@ -168,6 +174,14 @@ impl Service {
                     "the source speaks protocol {}, the destination {OLDEST_PROTOCOL} to {PROTOCOL}",
                     handshake.protocol
                 ),
+                permanent: true,
+            });
+        }
+        // Nobody else has to cope with what could not be a name, a label or a line of a status.
+        if let Err(message) = handshake.check() {
+            return only(Verdict::Refused {
+                reason: Reason::ProtocolMismatch.as_str().to_owned(),
+                message,
                 permanent: true,
             });
         }
