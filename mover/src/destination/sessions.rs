@@ -148,6 +148,7 @@ impl Sessions {
         }
         self.show(&now, Activity::Committing);
         if let Err(error) = volume::flush(&self.data).await {
+            self.show(&now, Activity::Listening);
             return Ok(Sealed::Refused(format!("{error:#}")));
         }
         let seal = now.next_seal();
@@ -308,4 +309,40 @@ fn is_of(commit: &Commit, handshake: &Handshake) -> bool {
         handshake.data_time,
     );
     announced == (&commit.sync_id, commit.attempt, &commit.claim_uid, &commit.cut_uid, commit.data_time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn after_a_failed_flush_it_listens_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let state = StateCell::new();
+        let sessions = Sessions::new(data.clone(), state.clone(), Processes::new());
+        sessions.unseal(1).await.unwrap();
+        let handshake: Handshake = serde_json::from_value(json!({
+            "protocol": 1, "syncId": "s", "attempt": 1, "clusterId": "c", "claimUid": "u", "cutUid": "k",
+            "dataTime": "2026-01-01T00:00:00Z", "consistency": "crash", "comparison": "content",
+            "relationship": "r", "generation": 1, "sourceName": "ns/rs", "volumeMode": "filesystem",
+            "expectedBytes": 0, "expectedFiles": 0, "sentAt": "2026-01-01T00:00:00Z"
+        }))
+        .unwrap();
+        let commit: Commit = serde_json::from_value(json!({
+            "syncId": "s", "attempt": 1, "claimUid": "u", "cutUid": "k", "dataTime": "2026-01-01T00:00:00Z",
+            "consistency": "crash", "comparison": "content", "unchanged": false,
+            "counts": {"bytesTotal": 0, "bytesSent": 0, "bytesLiteral": 0, "filesTotal": 0, "filesSent": 0,
+                "filesDeleted": 0}
+        }))
+        .unwrap();
+        sessions.begin(&handshake, 1).await.unwrap();
+        // What a volume does that is taken away: it cannot even be opened.
+        std::fs::remove_dir_all(&data).unwrap();
+        let sealed = sessions.seal(1, &commit).await.unwrap();
+        assert!(matches!(sealed, Sealed::Refused(words) if words.starts_with("open ")));
+        assert_eq!((state.current().activity, state.current().seal), (Activity::Listening, None));
+    }
 }

@@ -92,6 +92,9 @@ impl Attribute {
 
 /// A path as it may stand in a status: on one line, with a bound.
 fn shown(path: &Path) -> String {
+    if path.as_os_str().is_empty() {
+        return "/".to_owned();
+    }
     let text: String = path.to_string_lossy().escape_debug().collect();
     if text.chars().count() <= MAX_PATH {
         return text;
@@ -259,11 +262,15 @@ mod tests {
         let lost = survey(folder.path(), &poor).await.unwrap().lost();
         assert_eq!(lost.len(), 1);
         assert!(lost[0].starts_with("hard links: 2 entries, for example "), "{lost:?}");
+        let poor = Abilities { hard_links: true, owners: false, ..poor };
+        let lost = survey(folder.path(), &poor).await.unwrap().lost();
+        assert_eq!(lost, ["owners and groups: 3 entries, for example /"]);
     }
 
     #[test]
     fn odd_and_long_names_are_shown_on_one_bounded_line() {
         assert_eq!(shown(Path::new("a\nb")), "a\\nb");
+        assert_eq!(shown(Path::new("")), "/");
         assert!(shown(Path::new(&"x".repeat(1000))).chars().count() <= MAX_PATH + 1);
     }
 }
