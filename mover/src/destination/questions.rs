@@ -74,6 +74,9 @@ impl Questions {
             open.asked.insert(answer.question, asked);
             return Err(Stale("that is not an answer to this kind of question".to_owned()));
         }
+        drop(open);
+        // Before the answer to this request: else its controller could see the question once more, and decide it twice.
+        self.publish();
         asked
             .answer
             .send(answer.answer)
@@ -158,8 +161,8 @@ mod tests {
         assert!(questions.answer(answer(id, wrong)).is_err());
         let right = Answer::Published(PublicationState::Unknown);
         questions.answer(answer(id, right.clone())).unwrap();
-        assert_eq!(asked.await.unwrap(), Some(right.clone()));
         assert!(state.current().questions.is_empty());
+        assert_eq!(asked.await.unwrap(), Some(right.clone()));
         assert!(questions.answer(answer(id, right)).is_err());
     }
 
