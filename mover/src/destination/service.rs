@@ -2,7 +2,9 @@
 
 use super::processes::Processes;
 use super::questions::Questions;
-use super::sessions::{NotNow, Sealed, Sessions};
+use std::io::ErrorKind;
+
+use super::sessions::{Hindrance, NotNow, Sealed, Sessions};
 use super::volume;
 use super::wire::{Reply, Wanted, Wire};
 use crate::control::{Orders, Stale};
@@ -142,11 +144,16 @@ impl Service {
     }
 
     async fn handshake(&self, handshake: Handshake) -> HandshakeAnswer {
+        // The controller judges by the room that is shown, and the volume may have grown since.
+        self.sessions.show_connection().await;
         let mut answer = self.judge(&handshake).await;
         if let Verdict::Send { token, .. } = answer.verdict {
             match self.sessions.begin(&handshake, token).await {
                 Ok(abilities) => answer.abilities = Some(abilities),
-                Err(NotNow(message)) => answer.verdict = Verdict::Wait { seconds: COME_BACK_SOON, message },
+                Err(Hindrance::Passing(message)) => {
+                    answer.verdict = Verdict::Wait { seconds: COME_BACK_SOON, message };
+                }
+                Err(Hindrance::Lasting(error)) => answer.verdict = cannot_be_written(&error),
             }
         }
         if let Ok(room) = volume::room(self.sessions.data()) {
@@ -255,4 +262,44 @@ fn peer_process(stream: &UnixStream) -> Result<Pid> {
     let credentials = stream.peer_cred().context("find out who asks")?;
     ensure!(credentials.uid() == rustix::process::getuid().as_raw(), "another user asks");
     credentials.pid().and_then(Pid::from_raw).context("find out which process asks")
+}
+/// The refusal of a session for which the volume cannot be made ready. Not for good: another attempt may find it mended.
+fn cannot_be_written(error: &anyhow::Error) -> Verdict {
+    let kind = error.chain().find_map(|cause| {
+        let errno = cause.downcast_ref::<rustix::io::Errno>().map(|errno| errno.kind());
+        errno.or_else(|| cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind))
+    });
+    let reason = match kind {
+        Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => Reason::NeedsPrivilege,
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Reason::DestinationFull,
+        _ => Reason::TransferFailed,
+    };
+    Verdict::Refused {
+        reason: reason.as_str().to_owned(),
+        message: format!("the destination's mover cannot write to the receiving claim: {error:#}"),
+        permanent: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_volume_that_cannot_be_written_uses_an_attempt() {
+        let cases = [
+            (std::io::Error::from(ErrorKind::PermissionDenied), "NeedsPrivilege"),
+            (std::io::Error::from(ErrorKind::ReadOnlyFilesystem), "NeedsPrivilege"),
+            (std::io::Error::from(ErrorKind::StorageFull), "DestinationFull"),
+            (std::io::Error::from(ErrorKind::TimedOut), "TransferFailed"),
+        ];
+        for (error, expected) in cases {
+            let error = Err::<(), _>(error).context("probe the file system").unwrap_err();
+            let Verdict::Refused { reason, permanent, .. } = cannot_be_written(&error) else {
+                panic!("waiting does not mend it")
+            };
+            assert_eq!((reason.as_str(), permanent), (expected, false));
+        }
+    }
 }

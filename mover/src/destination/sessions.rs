@@ -63,6 +63,15 @@ pub enum Sealed {
 #[derive(Debug)]
 pub struct NotNow(pub String);
 
+/// Why a session does not begin.
+#[derive(Debug)]
+pub enum Hindrance {
+    /// It may in a moment, and waiting for that uses no attempt.
+    Passing(String),
+    /// It will not by waiting: the attempt has failed.
+    Lasting(anyhow::Error),
+}
+
 impl Sessions {
     /// Sealed, with no session.
     pub fn new(data: PathBuf, state: StateCell, processes: Processes) -> Self {
@@ -75,20 +84,23 @@ impl Sessions {
     /// Begins the session that the controller has allowed, after the one before and all its processes are gone.
     ///
     /// # Errors
-    /// The volume is sealed, the token is older than the current one, or processes of the session before do not end.
-    pub async fn begin(&self, handshake: &Handshake, token: u64) -> Result<Abilities, NotNow> {
+    /// Not now: the volume is sealed, or the token is older than the current one. Not at all: processes of the session before do not
+    /// end, or the volume cannot be written.
+    pub async fn begin(&self, handshake: &Handshake, token: u64) -> Result<Abilities, Hindrance> {
         let mut now = self.now.lock().await;
         if now.seal.is_some() {
-            return Err(NotNow("the volume is sealed".to_owned()));
+            return Err(Hindrance::Passing("the volume is sealed".to_owned()));
         }
         if now.session.as_ref().is_some_and(|session| token < session.token) {
-            return Err(NotNow("a newer session has begun".to_owned()));
+            return Err(Hindrance::Passing("a newer session has begun".to_owned()));
         }
-        self.end_processes(None).await?;
+        self.end_processes(None)
+            .await
+            .map_err(|NotNow(message)| Hindrance::Lasting(anyhow::anyhow!(message)))?;
         if let Some(old) = now.session.take() {
             self.report_replaced(&old, handshake);
         }
-        let abilities = self.probe().await.map_err(|error| NotNow(format!("{error:#}")))?;
+        let abilities = self.probe().await.map_err(Hindrance::Lasting)?;
         now.session = Some(Session { handshake: handshake.clone(), token, committed: None });
         self.show(&now, Activity::Transferring);
         tracing::info!(sync = handshake.sync_id, attempt = handshake.attempt, token, "session begins");

@@ -129,11 +129,20 @@ fn remove_replica(snapshot: &VolumeSnapshot, draft: &mut Draft) {
     }
 }
 
-/// Secrets are never read, so they are deleted once, at the end: already gone is success.
+/// Secrets are never read, so they are deleted once, at the end: already gone is success. One that the user named is the user's, even
+/// under a name of ours; and where no keys were ever made, none of ours hold any.
 fn remove_secrets(view: &View<'_>, draft: &mut Draft) {
     let name = &view.owner.name;
-    for secret in [view.base.clone(), names::source_secret(name), names::destination_control(name)] {
-        draft.then.push(delete(ChildKind::Secret, secret, None));
+    let named = view.seen.destination.spec.rsync.as_ref().and_then(|rsync| rsync.ssh_keys.as_ref());
+    let keys = if draft.status.key_fingerprints.is_some() {
+        vec![view.base.clone(), names::source_secret(name)]
+    } else {
+        Vec::new()
+    };
+    for secret in keys.into_iter().chain([names::destination_control(name)]) {
+        if Some(&secret) != named {
+            draft.then.push(delete(ChildKind::Secret, secret, None));
+        }
     }
 }
 
@@ -144,7 +153,7 @@ fn delete(kind: ChildKind, name: String, uid: Option<String>) -> Action {
 fn report(view: &View<'_>, draft: &mut Draft, waiting: &[String]) {
     let message = match waiting {
         [] => "everything is removed".to_owned(),
-        _ => format!("waits until {} is gone", waiting.join(", ")),
+        _ => format!("waits for the end of {}", waiting.join(", ")),
     };
     draft.status.phase = Some(Phase::Waiting);
     conditions::set(

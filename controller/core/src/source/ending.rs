@@ -94,5 +94,7 @@ pub fn end_aborted(pass: &mut Pass<'_>, sync: CurrentSync) {
     let message = format!("claim {claim} was deleted before the point-in-time copy was made");
     pass.note(reason, format!("Sync {} was given up: {message}.", sync.id));
     pass.out.ended = Some(SyncEnded { result: SyncResult::Aborted, reason: Some(reason) });
+    // The tag has not had its sync: it gets one when the claim is there again.
+    let sync = CurrentSync { tag: None, ..sync };
     close(pass, sync, pass.now, Some(failure(reason, &message)));
 }

@@ -234,8 +234,11 @@ fn a_claim_that_goes_away() {
     world.seen.claim.as_mut().unwrap().metadata.uid = Some("another".to_owned());
     let decision = world.pass("another claim of that name");
     assert_eq!(decision.ended.unwrap().result, SyncResult::Aborted);
-    world.settle("cleaned up");
-    assert!(world.seen.cuts.is_empty() && world.seen.pods.is_empty());
+    // The tag has had no sync yet: the other claim gets it, with a cut of its own.
+    world.settle("cleaned up, and begun anew");
+    let sync = world.status().current_sync.clone().unwrap().id;
+    let cuts: Vec<_> = world.seen.cuts.iter().map(|cut| cut.metadata.name.clone().unwrap()).collect();
+    assert!(cuts.len() == 1 && cuts[0].ends_with(&sync), "{cuts:?} for {sync}");
 
     // When there is a cut: it is sent.
     let mut world = running();
