@@ -36,7 +36,7 @@ pub struct MoverState {
     /// Source: what the destination says that it waits for, on one line of at most [`MAX_WAITING`] bytes.
     #[serde(default)]
     pub waiting: Option<String>,
-    /// How far the transfer is.
+    /// How far the transfer is. A destination shows what the source of its session says.
     #[serde(default)]
     pub progress: Option<Progress>,
     /// Destination: what its controller has to decide, oldest first.
@@ -64,6 +64,8 @@ pub enum Activity {
     Starting,
     /// Source: tries to reach the destination.
     Connecting,
+    /// Source: looks at what there is to send, before it asks to begin.
+    Surveying,
     /// Source: was told to wait by the destination.
     Waiting,
     /// Destination: waits for a session, sealed or not.
@@ -205,9 +207,9 @@ pub enum Order {
         /// The seal to lift.
         seal: u64,
     },
-    /// End the session and its processes, and seal.
+    /// End the session and its processes, and seal. Refused if another session is served; if none is, seal all the same.
     EndSession {
-        /// The fencing token of the session.
+        /// The fencing token of the session; of none, it does not matter.
         token: u64,
     },
 }

@@ -129,6 +129,9 @@ pub struct Termination {
     /// Whether the destination said that this sync is published. Only that moves the recovery point.
     #[serde(default)]
     pub published: bool,
+    /// Whether it is published because nothing had changed, without a new replica.
+    #[serde(default)]
+    pub unchanged: bool,
     /// What the destination could not keep.
     #[serde(default)]
     pub fidelity: Vec<String>,

@@ -320,6 +320,9 @@ pub enum PublicationState {
     Yes {
         /// The time of the data.
         data_time: Timestamp,
+        /// Nothing had changed: the newest replica is what the source was at this time, too, and no new one was made.
+        #[serde(default)]
+        unchanged: bool,
     },
     /// Not yet.
     NotYet {

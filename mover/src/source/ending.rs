@@ -18,6 +18,7 @@ pub struct Notes {
     pub fidelity: Vec<String>,
     pub warnings: Vec<String>,
     pub recovery_point: Option<(Timestamp, String)>,
+    pub unchanged: bool,
 }
 
 /// Puts the end into the form in which the controller reads it.
@@ -30,6 +31,7 @@ pub fn termination(job: &SourceJob, end: Result<(), Failure>, notes: Notes) -> T
         protocol: PROTOCOL,
         sync_id: job.sync_id.clone(),
         published: result == Outcome::Done,
+        unchanged: result == Outcome::Done && notes.unchanged,
         result,
         reason,
         message,

@@ -337,7 +337,8 @@ impl Source<'_> {
                 None => route.connect().await?,
             };
             match exchange_within(self.limit(), &connected, "scribe published", &question).await {
-                Ok(PublicationState::Yes { data_time }) => {
+                Ok(PublicationState::Yes { data_time, unchanged }) => {
+                    self.notes.unchanged = unchanged;
                     self.notes.recovery_point = Some((data_time, self.job.sync_id.clone()));
                     return Ok(());
                 }

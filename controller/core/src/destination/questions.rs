@@ -258,10 +258,11 @@ fn record(
 pub(super) fn published(view: &View<'_>, status: &DestinationStatus, sync_id: &str) -> PublicationState {
     let received = status.received.as_ref().filter(|received| received.sync_id == sync_id);
     if let Some(received) = received.filter(|received| received.published_at.is_some()) {
-        return PublicationState::Yes { data_time: received.data_time.0 };
+        let unchanged = received.unchanged_from.is_some();
+        return PublicationState::Yes { data_time: received.data_time.0, unchanged };
     }
     if let Some(replica) = view.replicas.iter().find(|replica| replica.sync_id == sync_id) {
-        return PublicationState::Yes { data_time: replica.data_time };
+        return PublicationState::Yes { data_time: replica.data_time, unchanged: false };
     }
     match received.filter(|received| view.claim_uid() == Some(&received.claim_uid)) {
         None => PublicationState::Unknown,

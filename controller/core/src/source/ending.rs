@@ -51,7 +51,8 @@ pub fn succeed(pass: &mut Pass<'_>, sync: CurrentSync, left: &Termination, ended
     if sync.trigger == Some(TriggerKind::Manual) {
         status.last_manual_sync.clone_from(&sync.tag);
     }
-    pass.out.ended = Some(SyncEnded { result: SyncResult::Success, reason: None });
+    let result = if left.unchanged { SyncResult::Unchanged } else { SyncResult::Success };
+    pass.out.ended = Some(SyncEnded { result, reason: None });
     let message = report::published(&sync, left, seconds);
     pass.note(Reason::ReplicaAvailable, message);
     close(pass, sync, ended_at, None);

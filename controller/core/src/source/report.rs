@@ -122,6 +122,9 @@ pub fn running(pass: &mut Pass<'_>, sync: &CurrentSync) {
         Some(Activity::Connecting) => {
             progressing(pass, Phase::Starting, sync, "the mover connects to the destination", "");
         }
+        Some(Activity::Surveying) => {
+            progressing(pass, Phase::Starting, sync, "the mover looks at what there is to send", "");
+        }
         Some(Activity::Waiting) => {
             let words = state.and_then(|state| state.waiting.as_deref()).unwrap_or_default();
             let words = outcome::clean(words, 400);

@@ -162,7 +162,7 @@ impl Api {
             }
             QuestionKind::Published(_) => Some(Answer::Published(match policy.lock().unwrap().publishing {
                 Publishing::Yes => {
-                    PublicationState::Yes { data_time: "2026-01-01T00:00:00Z".parse().unwrap() }
+                    PublicationState::Yes { data_time: "2026-01-01T00:00:00Z".parse().unwrap(), unchanged: false }
                 }
                 Publishing::Never => {
                     PublicationState::NotYet { message: "the snapshot is not ready".to_owned() }

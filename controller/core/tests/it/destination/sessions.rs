@@ -49,7 +49,7 @@ fn a_sync_from_handshake_to_publication() {
     world.set_snapshot("db-20260304t050000z", true, true, None);
     log += &world.settle();
     insta::assert_snapshot!(log);
-    assert_eq!(world.published("a"), PublicationState::Yes { data_time: T1.parse().unwrap() });
+    assert_eq!(world.published("a"), PublicationState::Yes { data_time: T1.parse().unwrap(), unchanged: false });
     assert_eq!(world.published("z"), PublicationState::Unknown);
     assert_eq!(world.snapshots(), ["db-20260304t050000z*"]);
 }
