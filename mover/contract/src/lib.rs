@@ -6,7 +6,7 @@
 //!   [`job::Termination`] behind.
 //! * [`control`]: while the mover runs, the controller reads its [`control::MoverState`] by long poll, answers its
 //!   questions and gives it orders, over HTTP with a bearer token.
-//! * [`peer`]: a source mover talks to a destination mover, over ssh: handshake, rsync, commit, `published?`.
+//! * [`peer`]: a source mover talks to a destination mover, over ssh: handshake, rsync (and how far it is), commit, `published?`.
 //!
 //! A destination mover judges nothing by itself. What a peer asks becomes a [`control::Question`]; the controller decides, records
 //! its decision in the status of its object, and only then answers. So whatever dies, the record is never behind the deed.

@@ -1,17 +1,19 @@
 //! What a source mover and a destination mover say to each other, over ssh.
 //!
-//! The destination's forced command understands four requests:
+//! The destination's forced command understands five requests:
 //!
 //! | Request | Standard input | Standard output |
 //! |---|---|---|
 //! | `scribe handshake` | [`Handshake`] | [`HandshakeAnswer`] |
 //! | `scribe rsync TOKEN …` | the rsync protocol | the rsync protocol |
+//! | `scribe progress TOKEN` | [`Progress`] | [`ProgressNoted`] |
 //! | `scribe commit TOKEN` | [`Commit`] | [`CommitAnswer`] |
 //! | `scribe published` | [`Published`] | [`PublicationState`] |
 //!
 //! `TOKEN` is the fencing token of an accepted handshake; a request with any other is refused. JSON documents are at most
-//! [`MAX_DOCUMENT`] bytes.
+//! [`MAX_DOCUMENT`] bytes. `progress` is for those who look at the destination, while rsync runs; nothing depends on it.
 
+use crate::control::Progress;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -81,9 +83,9 @@ pub struct Handshake {
     pub time_zone: Option<String>,
     /// File system or block.
     pub volume_mode: VolumeMode,
-    /// Bytes in use on the source volume.
+    /// Bytes in use on the source volume; 0 if nobody knows what of them will be sent.
     pub expected_bytes: u64,
-    /// Inodes in use on the source volume.
+    /// Inodes in use on the source volume; 0 if nobody knows what of them will be sent.
     pub expected_files: u64,
     /// The source's clock, to measure the skew.
     pub sent_at: Timestamp,
@@ -276,6 +278,23 @@ pub struct Counts {
     /// Entries deleted at the destination.
     pub files_deleted: u64,
 }
+
+impl Counts {
+    /// The progress of a transfer that has come to its end.
+    pub fn all_done(&self) -> Progress {
+        Progress {
+            bytes_done: self.bytes_total,
+            bytes_total: self.bytes_total,
+            files_done: self.files_total,
+            files_total: self.files_total,
+            rate: 0,
+        }
+    }
+}
+
+/// The destination's answer to a progress of its session: it shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgressNoted {}
 
 /// The destination's answer to a commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

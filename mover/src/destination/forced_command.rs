@@ -57,6 +57,9 @@ fn serve(args: &SessionArgs) -> Result<Served> {
     let mut mover = Mover::connect(args)?;
     match request {
         Request::Handshake => mover.document(&Wanted::Handshake { document: read_document()? }),
+        Request::Progress { token } => {
+            mover.document(&Wanted::Progress { token, document: read_document()? })
+        }
         Request::Commit { token } => mover.document(&Wanted::Commit { token, document: read_document()? }),
         Request::Published => mover.document(&Wanted::Published { document: read_document()? }),
         Request::Rsync { token, arguments } => match mover.ask(&Wanted::Rsync { token })? {

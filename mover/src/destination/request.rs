@@ -7,6 +7,7 @@ use std::fmt;
 pub enum Request {
     Handshake,
     Rsync { token: u64, arguments: Vec<String> },
+    Progress { token: u64 },
     Commit { token: u64 },
     Published,
 }
@@ -54,7 +55,7 @@ impl Request {
     /// Parses what the peer asked sshd to run.
     ///
     /// # Errors
-    /// It is none of the four requests in the one form in which our source sends them.
+    /// It is none of the five requests in the one form in which our source sends them.
     pub fn parse(command: &str) -> Result<Self, NotAllowed> {
         if command.len() > MAX_LENGTH {
             return Err(NotAllowed("the request is too long".to_owned()));
@@ -63,13 +64,16 @@ impl Request {
         match words.as_slice() {
             ["scribe", "handshake"] => Ok(Self::Handshake),
             ["scribe", "published"] => Ok(Self::Published),
+            ["scribe", "progress", token] => Ok(Self::Progress { token: parse_token(token)? }),
             ["scribe", "commit", token] => Ok(Self::Commit { token: parse_token(token)? }),
             ["scribe", "rsync", token, arguments @ ..] => {
                 check_arguments(arguments)?;
                 let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
                 Ok(Self::Rsync { token: parse_token(token)?, arguments })
             }
-            _ => Err(NotAllowed("only handshake, rsync, commit and published are served".to_owned())),
+            _ => {
+                Err(NotAllowed("only handshake, rsync, progress, commit and published are served".to_owned()))
+            }
         }
     }
 }
@@ -125,9 +129,10 @@ mod tests {
         --checksum-choice=xxh128 --delete -@-1 --partial --numeric-ids --info=NONREG0,STATS2 . .";
 
     #[test]
-    fn the_four_requests_are_understood() {
+    fn the_five_requests_are_understood() {
         assert_eq!(Request::parse("scribe handshake"), Ok(Request::Handshake));
         assert_eq!(Request::parse("scribe published"), Ok(Request::Published));
+        assert_eq!(Request::parse("scribe progress 7"), Ok(Request::Progress { token: 7 }));
         assert_eq!(Request::parse("scribe commit 7"), Ok(Request::Commit { token: 7 }));
         let Ok(Request::Rsync { token: 5, arguments }) = Request::parse(REAL) else {
             panic!("{:?}", Request::parse(REAL))
@@ -145,6 +150,8 @@ mod tests {
             "scribe  handshake",
             "scribe handshake\n",
             "scribe commit",
+            "scribe progress",
+            "scribe progress x",
             "scribe commit -1",
             "scribe commit +1",
             "scribe commit 1 2",

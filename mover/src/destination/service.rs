@@ -16,7 +16,7 @@ use rustix::process::Pid;
 use scribe_mover_contract::control::{Answer, AnswerTo, CommitVerdict, Order, QuestionKind};
 use scribe_mover_contract::job::DestinationJob;
 use scribe_mover_contract::peer::{
-    Commit, CommitAnswer, Handshake, HandshakeAnswer, PublicationState, Published, Verdict,
+    Commit, CommitAnswer, Handshake, HandshakeAnswer, ProgressNoted, PublicationState, Published, Verdict,
 };
 use scribe_mover_contract::{OLDEST_PROTOCOL, PROTOCOL};
 use std::path::PathBuf;
@@ -120,6 +120,12 @@ impl Service {
             }
             Wanted::Handshake { document } => Reply::document(&self.handshake(parse(&document)?).await)?,
             Wanted::Published { document } => Reply::document(&self.published(parse(&document)?).await)?,
+            Wanted::Progress { token, document } => {
+                match self.sessions.progress(token, &parse(&document)?).await {
+                    Ok(()) => Reply::document(&ProgressNoted {})?,
+                    Err(NotNow(message)) => refuse("progress", message),
+                }
+            }
             Wanted::Commit { token, document } => match self.sessions.admit_commit(token, process).await {
                 Ok(registration) => {
                     let reply = self.commit(token, &parse(&document)?).await;

@@ -10,7 +10,7 @@ use crate::control::Stale;
 use crate::state::StateCell;
 use anyhow::{Context, Result};
 use rustix::process::Pid;
-use scribe_mover_contract::control::{Activity, SessionFailure, SessionState};
+use scribe_mover_contract::control::{Activity, Progress, SessionFailure, SessionState};
 use scribe_mover_contract::peer::{Abilities, Commit, CommitAnswer, Handshake};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -100,6 +100,7 @@ impl Sessions {
         if let Some(old) = now.session.take() {
             self.report_replaced(&old, handshake);
         }
+        self.show_progress(None);
         let abilities = self.probe().await.map_err(Hindrance::Lasting)?;
         now.session = Some(Session { handshake: handshake.clone(), token, committed: None });
         self.show(&now, Activity::Transferring);
@@ -120,6 +121,23 @@ impl Sessions {
         // A source that comes again with the same token has lost its connection, but the server may not have noticed.
         self.end_processes(Some(Kind::Rsync)).await?;
         Ok(self.processes.register(group, token, Kind::Rsync))
+    }
+
+    /// Shows how far the source of the session says that it is.
+    ///
+    /// # Errors
+    /// It is not the current session, or it has committed.
+    pub async fn progress(&self, token: u64, progress: &Progress) -> Result<(), NotNow> {
+        let now = self.now.lock().await;
+        if now.check(token)?.committed.is_some() {
+            return Err(NotNow("this session has committed".to_owned()));
+        }
+        self.show_progress(Some(Progress {
+            bytes_done: progress.bytes_done.min(progress.bytes_total),
+            files_done: progress.files_done.min(progress.files_total),
+            ..progress.clone()
+        }));
+        Ok(())
     }
 
     /// Takes note of a process that carries a commit, so that it ends with its session.
@@ -159,8 +177,10 @@ impl Sessions {
             return Ok(Sealed::Refused("a transfer was still running".to_owned()));
         }
         self.show(&now, Activity::Committing);
+        self.show_progress(Some(commit.counts.all_done()));
         if let Err(error) = volume::flush(&self.data).await {
             self.show(&now, Activity::Listening);
+            self.show_progress(None);
             return Ok(Sealed::Refused(format!("{error:#}")));
         }
         let seal = now.next_seal();
@@ -179,6 +199,7 @@ impl Sessions {
         if let Some(committed) = session.and_then(|session| session.committed.as_mut()) {
             committed.answer = Some(answer.clone());
             self.show(&now, Activity::Listening);
+            self.show_progress(None);
         }
     }
 
@@ -195,23 +216,28 @@ impl Sessions {
         // The token of the session that was sealed must not open the volume again.
         now.session = None;
         self.show(&now, Activity::Listening);
+        self.show_progress(None);
         tracing::info!(seal, "unsealed");
         Ok(())
     }
 
-    /// Ends a session and its processes, and seals.
+    /// Ends a session and its processes, and seals. Without any session it seals all the same: its controller may only know one that
+    /// has gone, and must be able to rely on it that nobody writes.
     ///
     /// # Errors
     /// It is another session, or its processes do not end.
     pub async fn end_session(&self, token: u64) -> Result<(), Stale> {
         let mut now = self.now.lock().await;
-        now.check(token).map_err(|NotNow(message)| Stale(message))?;
+        if now.session.is_some() {
+            now.check(token).map_err(|NotNow(message)| Stale(message))?;
+        }
         self.end_processes(None).await.map_err(|NotNow(message)| Stale(message))?;
         now.session = None;
         if now.seal.is_none() {
             now.next_seal();
         }
         self.show(&now, Activity::Listening);
+        self.show_progress(None);
         tracing::info!(token, "session ended by its controller");
         Ok(())
     }
@@ -277,6 +303,10 @@ impl Sessions {
         });
     }
 
+    fn show_progress(&self, progress: Option<Progress>) {
+        self.state.change(|state| state.progress = progress);
+    }
+
     fn room(&self) -> Option<volume::Room> {
         volume::room(&self.data).inspect_err(|error| tracing::warn!("{error:#}")).ok()
     }
@@ -324,37 +354,4 @@ fn is_of(commit: &Commit, handshake: &Handshake) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[tokio::test]
-    async fn after_a_failed_flush_it_listens_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("data");
-        std::fs::create_dir(&data).unwrap();
-        let state = StateCell::new();
-        let sessions = Sessions::new(data.clone(), state.clone(), Processes::new());
-        sessions.unseal(1).await.unwrap();
-        let handshake: Handshake = serde_json::from_value(json!({
-            "protocol": 1, "syncId": "s", "attempt": 1, "clusterId": "c", "claimUid": "u", "cutUid": "k",
-            "dataTime": "2026-01-01T00:00:00Z", "consistency": "crash", "comparison": "content",
-            "relationship": "r", "generation": 1, "sourceName": "ns/rs", "volumeMode": "filesystem",
-            "expectedBytes": 0, "expectedFiles": 0, "sentAt": "2026-01-01T00:00:00Z"
-        }))
-        .unwrap();
-        let commit: Commit = serde_json::from_value(json!({
-            "syncId": "s", "attempt": 1, "claimUid": "u", "cutUid": "k", "dataTime": "2026-01-01T00:00:00Z",
-            "consistency": "crash", "comparison": "content", "unchanged": false,
-            "counts": {"bytesTotal": 0, "bytesSent": 0, "bytesLiteral": 0, "filesTotal": 0, "filesSent": 0,
-                "filesDeleted": 0}
-        }))
-        .unwrap();
-        sessions.begin(&handshake, 1).await.unwrap();
-        // What a volume does that is taken away: it cannot even be opened.
-        std::fs::remove_dir_all(&data).unwrap();
-        let sealed = sessions.seal(1, &commit).await.unwrap();
-        assert!(matches!(sealed, Sealed::Refused(words) if words.starts_with("open ")));
-        assert_eq!((state.current().activity, state.current().seal), (Activity::Listening, None));
-    }
-}
+mod tests;

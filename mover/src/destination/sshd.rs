@@ -81,6 +81,7 @@ fn configuration(args: &RunArgs, timeouts: &Timeouts, host_key: &Path, authorize
          Compression no\n\
          Ciphers aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com\n\
          MaxAuthTries 3\n\
+         # Of one connection: a commit, and beside it what is left of a progress.\n\
          MaxSessions 16\n\
          # Whoever has no key must not fill the pod with processes; our source has two connections at most.\n\
          PerSourceMaxStartups 4\n\

@@ -23,6 +23,10 @@ pub enum Wanted {
     Published {
         document: String,
     },
+    Progress {
+        token: u64,
+        document: String,
+    },
     /// To become an rsync server.
     Rsync {
         token: u64,
