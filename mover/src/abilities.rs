@@ -18,6 +18,10 @@ const HOLE: u64 = 4 << 20;
 /// With digits in every place.
 const NANOSECONDS: i64 = 123_456_789;
 
+/// The grains of time stamps that a probe can find, in nanoseconds: each divides the next.
+pub const TIME_GRAINS: [u64; 11] =
+    [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 2_000_000_000];
+
 /// Finds out what the file system at `volume` keeps.
 ///
 /// # Errors
@@ -208,5 +212,12 @@ mod tests {
         assert_eq!(grain(true, 123_000_000), 1_000_000);
         assert_eq!(grain(true, 0), 1_000_000_000);
         assert_eq!(grain(false, 0), 2_000_000_000);
+        let mut found = vec![grain(true, NANOSECONDS)];
+        found.extend((1..=9).map(|digits| {
+            let unit = 10_i64.pow(digits);
+            grain(true, NANOSECONDS / unit * unit)
+        }));
+        found.push(grain(false, 0));
+        assert_eq!(found, TIME_GRAINS);
     }
 }

@@ -7,7 +7,11 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use scribe_mover_contract::OLDEST_PROTOCOL;
 use scribe_mover_contract::job::{JOB_VARIABLE, Job};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How long the end waits for what still runs in threads.
+const LEAVE: Duration = Duration::from_secs(5);
 
 /// Does the job and returns the exit code.
 ///
@@ -24,12 +28,15 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         Job::Destination(job) => job.protocol,
     };
     ensure!(protocol >= OLDEST_PROTOCOL, "the controller speaks protocol {protocol}, which is too old");
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .context("start the runtime")?
-        .block_on(work(args, job))
+        .context("start the runtime")?;
+    let code = runtime.block_on(work(args, job));
+    // A thread that waits for storage which does not answer would hold it up for ever.
+    runtime.shutdown_timeout(LEAVE);
+    code
 }
 
 async fn work(args: &RunArgs, job: Job) -> Result<u8> {

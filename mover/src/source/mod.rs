@@ -3,6 +3,8 @@
 mod connect;
 mod ending;
 mod exchange;
+mod handshake;
+mod reporting;
 mod skew;
 mod survey;
 mod transfer;
@@ -12,26 +14,22 @@ use crate::args::RunArgs;
 use crate::reason::{Failure, Reason};
 use crate::rsync::arguments::Transfer;
 use crate::state::StateCell;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use connect::Route;
 use ending::Notes;
 use exchange::{NoAnswer, exchange, exchange_within};
-use jiff::Timestamp;
+use handshake::{Allowed, Next, used};
 use openssh::Session;
-use scribe_mover_contract::PROTOCOL;
+use reporting::Reporter;
 use scribe_mover_contract::control::{Activity, Progress};
 use scribe_mover_contract::job::{Outcome, SourceJob};
 use scribe_mover_contract::peer::{
-    Abilities, Commit, CommitAnswer, Comparison, Consistency, Handshake, HandshakeAnswer, PublicationState,
-    Published, Verdict, VolumeMode,
+    Abilities, Commit, CommitAnswer, Comparison, Consistency, ProgressNoted, PublicationState, Published,
 };
-use skew::skew;
-use std::path::Path;
 use std::time::Duration;
 use survey::Survey;
 use tokio::time::Instant;
 use transfer::{Sender, Sent};
-use waiting::Patience;
 
 /// How often a session may be lost to the destination's restarts before this attempt ends.
 const MAX_SESSIONS: u32 = 5;
@@ -75,12 +73,6 @@ struct Source<'a> {
     notes: Notes,
 }
 
-/// What a handshake leads to.
-enum Next {
-    Send { token: u64, clean: bool, abilities: Abilities },
-    AskPublished { deadline: Duration },
-}
-
 /// What a session leads to.
 enum Committed {
     Received { deadline: Duration },
@@ -92,13 +84,17 @@ impl Source<'_> {
         let route = Route::prepare(self.args, &self.job)
             .map_err(|error| Failure::permanent(Reason::KeysMissing, format!("{error:#}")))?;
         self.show(Activity::Connecting);
+        // First of all, so that an unreachable destination is found at once. If the survey takes longer than the connection
+        // lasts, there is another one.
+        let mut connected = Some(route.connect().await?);
+        let survey = self.survey().await?;
         let mut last_words = String::new();
         for _ in 0..MAX_SESSIONS {
-            let (session, next) = self.shake_hands(&route).await?;
+            let (session, next) = self.shake_hands(&route, connected.take(), &survey).await?;
             let deadline = match next {
                 Next::AskPublished { deadline } => deadline,
-                Next::Send { token, clean, abilities } => {
-                    match self.transfer_and_commit(&route, session, token, clean, &abilities).await? {
+                Next::Send(allowed) => {
+                    match self.transfer_and_commit(&route, session, &survey, allowed).await? {
                         Committed::Received { deadline } => deadline,
                         Committed::SessionOver(message) => {
                             tracing::warn!("the session is over: {message}");
@@ -116,126 +112,24 @@ impl Source<'_> {
         ))
     }
 
-    /// Connects and asks until the destination says something else than "wait".
-    async fn shake_hands(&mut self, route: &Route) -> Result<(Session, Next), Failure> {
-        let (mut lost, mut patience) = (0, Patience::new(&self.job.timeouts));
-        loop {
-            let session = route.connect().await?;
-            loop {
-                let asked_at = Timestamp::now();
-                let handshake = self.handshake(route, asked_at).map_err(|error| Failure::internal(&error))?;
-                match exchange_within(self.limit(), &session, "scribe handshake", &handshake).await {
-                    Ok(answer) => {
-                        lost = 0;
-                        if let Some(next) = self.heed(answer, asked_at, &mut patience).await? {
-                            return Ok((session, next));
-                        }
-                    }
-                    Err(error) => {
-                        lost += 1;
-                        tracing::warn!("{error}");
-                        if lost >= MAX_SESSIONS {
-                            return Err(Failure::transient(Reason::ConnectionLost, error.to_string()));
-                        }
-                        break;
-                    }
-                }
-            }
-            pause(1).await;
-        }
-    }
-
-    /// What to do after an answer; nothing if it was "wait", and the wait is over.
-    async fn heed(
-        &mut self,
-        answer: HandshakeAnswer,
-        asked_at: Timestamp,
-        patience: &mut Patience,
-    ) -> Result<Option<Next>, Failure> {
-        self.note_skew(&answer, asked_at);
-        if answer.published.is_some() {
-            self.notes.recovery_point = answer.published;
-        }
-        match answer.verdict {
-            Verdict::Send { token, clean, .. } => {
-                let abilities = answer.abilities.ok_or_else(|| {
-                    Failure::transient(
-                        Reason::ProtocolMismatch,
-                        "the destination did not say what it can keep",
-                    )
-                })?;
-                Ok(Some(Next::Send { token, clean, abilities }))
-            }
-            Verdict::Received { publish_deadline } => {
-                Ok(Some(Next::AskPublished { deadline: Duration::from_secs(publish_deadline) }))
-            }
-            Verdict::Wait { seconds, message } => {
-                tracing::info!("the destination asks to wait: {message}");
-                patience.told_to_wait(Instant::now(), &message)?;
-                let waiting = Some(waiting::shown(&message));
-                self.state.change(|state| (state.activity, state.waiting) = (Activity::Waiting, waiting));
-                pause(seconds).await;
-                Ok(None)
-            }
-            Verdict::Refused { reason, message, permanent } => {
-                let outcome = if permanent { Outcome::Refused } else { Outcome::Transient };
-                Err(Failure { outcome, reason, message })
-            }
-        }
-    }
-
-    fn handshake(&self, route: &Route, sent_at: Timestamp) -> Result<Handshake> {
-        let job = &self.job;
-        let used = used(&self.args.data_dir)?;
-        Ok(Handshake {
-            protocol: PROTOCOL,
-            sync_id: job.sync_id.clone(),
-            attempt: job.attempt,
-            cluster_id: job.cluster_id.clone(),
-            claim_uid: job.claim_uid.clone(),
-            cut_uid: job.cut_uid.clone(),
-            data_time: job.data_time,
-            consistency: job.consistency,
-            comparison: job.comparison,
-            relationship: route.relationship.clone(),
-            generation: job.generation,
-            source_name: job.source_name.clone(),
-            rpo_seconds: job.rpo_seconds,
-            schedule: job.schedule.clone(),
-            time_zone: job.time_zone.clone(),
-            volume_mode: VolumeMode::Filesystem,
-            // With exclusions nobody knows before the transfer, and a destination must not refuse what would fit.
-            expected_bytes: if job.excludes.is_empty() { used.bytes } else { 0 },
-            expected_files: used.files,
-            sent_at,
-        })
-    }
-
-    fn note_skew(&mut self, answer: &HandshakeAnswer, asked_at: Timestamp) {
-        let warning = answer.answered_at.and_then(|theirs| skew(theirs, asked_at, Timestamp::now()));
-        if let Some(warning) = warning.filter(|_| self.notes.warnings.is_empty()) {
-            tracing::warn!("{warning}");
-            self.notes.warnings.push(warning);
-        }
-    }
-
     async fn transfer_and_commit(
         &mut self,
         route: &Route,
         session: Session,
-        token: u64,
-        clean: bool,
-        abilities: &Abilities,
+        survey: &Survey,
+        Allowed { token, clean, abilities }: Allowed,
     ) -> Result<Committed, Failure> {
         self.show(Activity::Transferring);
-        let has_special_acls = self.survey(abilities).await?.has_special_acls;
+        let (bytes_total, files_total) = (survey.bytes, survey.files);
+        self.show_progress(Progress { bytes_total, files_total, ..Progress::default() });
+        self.weigh(survey, &abilities)?;
         // A claim that was written to and not committed can hold anything under the right size and time.
         let comparison = if clean { self.job.comparison } else { Comparison::Content };
         let sender = Sender {
             data: &self.args.data_dir,
             state: self.state,
             transfer: Transfer {
-                abilities,
+                abilities: &abilities,
                 comparison,
                 bandwidth_limit: self.job.bandwidth_limit,
                 excludes: &self.job.excludes,
@@ -243,9 +137,16 @@ impl Source<'_> {
                 ssh_config: &route.config,
             },
             is_live: self.job.consistency == Consistency::None,
-            has_special_acls,
+            has_special_acls: survey.has_special_acls,
         };
-        let summary = match sender.send().await? {
+        let request = format!("scribe progress {token}");
+        let telling = Reporter::new(self.state)
+            .tell(async |progress| exchange::<ProgressNoted>(&session, &request, progress).await);
+        let sent = tokio::select! {
+            sent = sender.send() => sent?,
+            never = telling => match never {},
+        };
+        let summary = match sent {
             Sent::SessionOver(message) => return Ok(Committed::SessionOver(message)),
             Sent::All { summary, warnings } => {
                 self.notes.warnings.extend(warnings);
@@ -253,6 +154,7 @@ impl Source<'_> {
             }
         };
         self.notes.counts = summary.counts.clone();
+        self.show_progress(summary.counts.all_done());
         tracing::info!(differences = summary.differences, counts = ?summary.counts, "sent");
         let commit = self.commit(comparison, clean && summary.differences == 0);
         let committed = self.commit_until_answered(route, session, token, &commit);
@@ -262,24 +164,26 @@ impl Source<'_> {
         })
     }
 
-    /// Looks at what there is and what gets lost.
-    async fn survey(&mut self, abilities: &Abilities) -> Result<Survey, Failure> {
+    /// Looks at what there is. Not yet at what gets lost: that depends on the destination.
+    async fn survey(&self) -> Result<Survey, Failure> {
+        self.show(Activity::Surveying);
         if let Ok(used) = used(&self.args.data_dir) {
             let (bytes_total, files_total) = (used.bytes, used.files);
             self.show_progress(Progress { bytes_total, files_total, ..Progress::default() });
         }
-        let survey = survey::survey(&self.args.data_dir, abilities).await?;
-        self.show_progress(Progress {
-            bytes_total: survey.bytes,
-            files_total: survey.files,
-            ..Progress::default()
-        });
-        self.notes.fidelity = survey.lost();
+        let survey = survey::survey(&self.args.data_dir, !self.job.excludes.is_empty()).await?;
+        tracing::info!(entries = survey.files, bytes = survey.bytes, "surveyed");
+        Ok(survey)
+    }
+
+    /// Takes note of what gets lost at a destination of those abilities.
+    fn weigh(&mut self, survey: &Survey, abilities: &Abilities) -> Result<(), Failure> {
+        self.notes.fidelity = survey.lost(abilities);
         if self.job.strict_fidelity && !self.notes.fidelity.is_empty() {
             let message = format!("the destination cannot keep: {}", self.notes.fidelity.join("; "));
             return Err(Failure::permanent(Reason::FidelityRefused, message));
         }
-        Ok(survey)
+        Ok(())
     }
 
     fn commit(&self, comparison: Comparison, unchanged: bool) -> Commit {
@@ -376,17 +280,4 @@ impl Source<'_> {
 
 async fn pause(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds.clamp(1, MAX_PAUSE))).await;
-}
-
-struct Used {
-    bytes: u64,
-    files: u64,
-}
-
-fn used(data: &Path) -> Result<Used> {
-    let stat = rustix::fs::statvfs(data).with_context(|| format!("measure {}", data.display()))?;
-    Ok(Used {
-        bytes: stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize),
-        files: stat.f_files.saturating_sub(stat.f_ffree),
-    })
 }

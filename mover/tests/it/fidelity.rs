@@ -120,8 +120,28 @@ async fn an_unreadable_file_ends_the_sync_and_is_named() {
             end.log
         );
         assert!(end.termination.message.contains(name), "{}", end.termination.message);
-        assert!(controller.policy().commits.is_empty());
+        // Nothing was asked of the destination, so it need not count its claim as dirty.
+        assert!(controller.policy().handshakes.is_empty());
     }
+}
+
+#[tokio::test]
+async fn what_is_left_out_need_not_be_readable() {
+    let mut pair = Pair::new();
+    pair.write("readable", "x");
+    let shell = "mkdir -m 700 \"$1/folder\"; echo x > \"$1/file.key\"; chmod 600 \"$1/file.key\"";
+    run("sh", &["-c", shell, "sh", text(pair.source.path())]);
+    pair.job.excludes = vec!["/folder/".to_owned(), "*.key".to_owned()];
+    let (_mover, controller) = pair.listen().await;
+    pair.sync_well().await;
+    // Who knows what of it will be sent?
+    let handshake = controller.policy().handshakes.remove(0);
+    assert_eq!((handshake.expected_bytes, handshake.expected_files), (0, 0));
+    // And what is not left out has to be, of course.
+    pair.job.excludes.pop();
+    pair.next("second");
+    let end = pair.sync().await;
+    assert_eq!((end.code, end.termination.reason.as_deref()), (Some(2), Some("NeedsPrivilege")));
 }
 
 #[tokio::test]

@@ -7,4 +7,5 @@ mod connections;
 mod fidelity;
 mod harness;
 mod sessions;
+mod surveys;
 mod transfers;

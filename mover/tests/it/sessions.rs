@@ -2,7 +2,7 @@
 
 use crate::harness::{Controller, Pair, Policy, Publishing};
 use scribe_mover_contract::REFUSED_EXIT;
-use scribe_mover_contract::control::{Activity, Order};
+use scribe_mover_contract::control::{Activity, Order, Progress};
 use scribe_mover_contract::peer::{Commit, CommitAnswer, Handshake, HandshakeAnswer, Verdict};
 
 /// As our source's rsync puts it together.
@@ -252,6 +252,7 @@ async fn whoever_has_the_key_can_do_nothing_else() {
         format!("scribe rsync {token} {}", RSYNC.replace(" . .", " . /etc")),
         format!("scribe rsync {token} {}", RSYNC.replace("--partial", "--remove-source-files")),
         format!("scribe rsync {} {RSYNC}", token + 1),
+        format!("scribe progress {token} 1"),
     ] {
         let output = pair.ssh(&command, "").await;
         assert_eq!(output.status.code(), Some(REFUSED_EXIT), "{command}: {output:?}");
@@ -261,6 +262,64 @@ async fn whoever_has_the_key_can_do_nothing_else() {
     assert_eq!(forwarded.status.code(), Some(1));
     let flood = pair.ssh("scribe handshake", &"x".repeat(100_000)).await;
     assert_eq!(flood.status.code(), Some(1));
-    assert!(mover.log().contains("refused a request: only handshake"), "{}", mover.log());
+    assert!(
+        mover.log().contains("refused a request: only handshake, rsync, progress, commit and"),
+        "{}",
+        mover.log()
+    );
     assert!(controller.wait_for(|state| state.session.is_some()).await.seal.is_none());
+}
+
+#[tokio::test]
+async fn a_source_hears_that_nothing_had_changed() {
+    for (publishing, unchanged) in [(Publishing::Yes, false), (Publishing::Unchanged, true)] {
+        let pair = Pair::new();
+        pair.write("a", "one");
+        let (_mover, _controller) = pair.listen_with(Policy { publishing, ..Policy::default() }).await;
+        assert_eq!(pair.sync_well().await.termination.unchanged, unchanged);
+    }
+}
+
+#[tokio::test]
+async fn the_destination_shows_how_far_its_source_is() {
+    const SIZE: u64 = 12 << 20;
+    let mut pair = Pair::new();
+    pair.write("large", vec![b'x'; usize::try_from(SIZE).unwrap()]);
+    pair.job.bandwidth_limit = Some(1 << 20);
+    let (_mover, controller) = pair.listen().await;
+    let source = pair.send();
+    let state =
+        controller.wait_for(|state| state.progress.as_ref().is_some_and(|it| it.bytes_done > 0)).await;
+    let progress = state.progress.unwrap();
+    assert_eq!((progress.bytes_total, progress.files_total), (SIZE, 2));
+    assert!(progress.bytes_done <= SIZE && progress.rate > 0, "{progress:?}");
+
+    // Only of the current session, and never more than all.
+    let token = state.session.unwrap().token;
+    let told = Progress { bytes_done: 9, bytes_total: 8, files_done: 9, files_total: 8, rate: 1 };
+    let document = serde_json::to_string(&told).unwrap();
+    let other = pair.ssh(&format!("scribe progress {}", token + 1), &document).await;
+    assert_eq!(other.status.code(), Some(REFUSED_EXIT));
+    let ours = pair.ssh(&format!("scribe progress {token}"), &document).await;
+    assert_eq!((ours.status.code(), ours.stdout.as_slice()), (Some(0), b"{}".as_slice()));
+    controller.wait_for(|state| state.progress.as_ref().is_some_and(|it| it.bytes_total == 8)).await;
+    let shown = controller.state().await.progress.unwrap();
+    assert!(shown.bytes_done <= shown.bytes_total && shown.files_done <= shown.files_total, "{shown:?}");
+
+    let end = source.end().await;
+    assert_eq!(end.code, Some(0), "{}", end.log);
+    pair.assert_same();
+    assert_eq!(controller.state().await.progress, None);
+    let late = pair.ssh(&format!("scribe progress {token}"), &document).await;
+    assert_eq!(late.status.code(), Some(REFUSED_EXIT));
+}
+
+#[tokio::test]
+async fn without_a_session_any_order_to_end_one_seals() {
+    let pair = Pair::new();
+    let (_mover, controller) = pair.listen().await;
+    let seal = controller.state().await.seal.unwrap();
+    assert_eq!(controller.order(Order::Unseal { seal }).await, 204);
+    assert_eq!(controller.order(Order::EndSession { token: 77 }).await, 204);
+    assert!(controller.state().await.seal.unwrap() > seal);
 }

@@ -33,6 +33,7 @@ pub struct Policy {
 #[derive(Clone, Debug)]
 pub enum Publishing {
     Yes,
+    Unchanged,
     Never,
     GaveUp,
 }
@@ -160,15 +161,9 @@ impl Api {
                     CommitVerdict::Recorded { claim_uid: "receiving".to_owned(), publish_deadline: 3 };
                 policy.records.then_some(Answer::Commit(verdict))
             }
-            QuestionKind::Published(_) => Some(Answer::Published(match policy.lock().unwrap().publishing {
-                Publishing::Yes => {
-                    PublicationState::Yes { data_time: "2026-01-01T00:00:00Z".parse().unwrap(), unchanged: false }
-                }
-                Publishing::Never => {
-                    PublicationState::NotYet { message: "the snapshot is not ready".to_owned() }
-                }
-                Publishing::GaveUp => PublicationState::GaveUp { message: "no space in the pool".to_owned() },
-            })),
+            QuestionKind::Published(_) => {
+                Some(Answer::Published(what_became(&policy.lock().unwrap().publishing)))
+            }
         };
         if let Some(answer) = answer {
             // Refused where the asker has come again in the meantime.
@@ -204,5 +199,16 @@ impl Api {
             free_files: None,
             answered_at: None,
         }))
+    }
+}
+
+fn what_became(publishing: &Publishing) -> PublicationState {
+    let yes =
+        |unchanged| PublicationState::Yes { data_time: "2026-01-01T00:00:00Z".parse().unwrap(), unchanged };
+    match publishing {
+        Publishing::Yes => yes(false),
+        Publishing::Unchanged => yes(true),
+        Publishing::Never => PublicationState::NotYet { message: "the snapshot is not ready".to_owned() },
+        Publishing::GaveUp => PublicationState::GaveUp { message: "no space in the pool".to_owned() },
     }
 }
