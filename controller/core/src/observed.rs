@@ -54,7 +54,7 @@ pub struct SourceObserved {
     pub around: Surroundings,
     /// The claim to replicate.
     pub claim: Option<PersistentVolumeClaim>,
-    /// Every claim that bears this object's owner label: cuts, of this sync or left over.
+    /// Every claim that bears this object's owner label: cuts, of this sync or left over, and what was copied from one.
     pub cuts: Vec<PersistentVolumeClaim>,
     /// Every pod that bears this object's owner label.
     pub pods: Vec<Pod>,

@@ -83,6 +83,13 @@ impl Owner {
             ..ObjectMeta::default()
         }
     }
+
+    /// Whether an object is a child of this owner: it bears the label, and names the owner. A label alone may have been copied together
+    /// with what it was stuck to, and such a copy is not ours to delete.
+    pub fn owns(&self, meta: &ObjectMeta) -> bool {
+        let named = meta.owner_references.iter().flatten().any(|reference| reference.uid == self.uid);
+        named && label(meta, names::OWNER_UID) == Some(&self.uid)
+    }
 }
 
 /// The value of a label, if it is there.

@@ -4,7 +4,7 @@ use super::draft::Draft;
 use super::leftovers;
 use super::mover;
 use super::service;
-use super::view::{View, is_leaving, name_of};
+use super::view::{View, annotation, is_leaving, name_of};
 use crate::build::meta::label;
 use crate::decision::{Action, ChildKind, ChildRef, Decision, SyncEnded, SyncResult};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -31,7 +31,7 @@ pub(super) fn decide(view: &View<'_>) -> Decision<DestinationStatus> {
         received.gave_up.get_or_insert_with(|| "the ReplicationDestination is being deleted".to_owned());
     }
     leftovers::remove(view, &mut draft);
-    let pods = view.seen.pods.iter().map(|pod| format!("pod {}", name_of(&pod.metadata)));
+    let pods = view.pods().map(|pod| format!("pod {}", name_of(&pod.metadata)));
     let mut waiting: Vec<String> = pods.collect();
     waiting.extend(leftovers::remaining(view, &draft.status));
     if waiting.is_empty() {
@@ -103,7 +103,10 @@ fn remove_the_rest(view: &View<'_>, draft: &mut Draft) -> Vec<String> {
         draft.status.replicas.clear();
         draft.status.latest_image = None;
         draft.status.recovery_point = None;
-        for snapshot in view.seen.snapshots.iter().filter(|snapshot| view.is_ours(snapshot)) {
+        let replicas = view.seen.snapshots.iter().filter(|snapshot| {
+            view.is_ours(snapshot) && annotation(&snapshot.metadata, names::PUBLISHED).is_some()
+        });
+        for snapshot in replicas {
             waiting.push(format!("VolumeSnapshot {}", name_of(&snapshot.metadata)));
             remove_replica(snapshot, draft);
         }
@@ -111,12 +114,12 @@ fn remove_the_rest(view: &View<'_>, draft: &mut Draft) -> Vec<String> {
     waiting
 }
 
-/// A claim that the user named always stays.
+/// A claim that the user named, or made, always stays.
 fn remove_claim(view: &View<'_>, claim: &PersistentVolumeClaim, draft: &mut Draft) {
     let name = name_of(&claim.metadata);
     let rsync = view.seen.destination.spec.rsync.as_ref();
     let is_named = rsync.and_then(|rsync| rsync.destination_pvc.as_ref()).is_some();
-    match (&claim.metadata.uid, is_named) {
+    match (&claim.metadata.uid, is_named || !view.owner.owns(&claim.metadata)) {
         (Some(uid), true) => draft.then.push(Action::UnlabelClaim { name, uid: uid.clone() }),
         _ if is_leaving(&claim.metadata) => {}
         (uid, _) => draft.then.push(delete(ChildKind::Claim, name, uid.clone())),

@@ -90,16 +90,15 @@ fn not_answering(view: &View<'_>, late: bool, pod: &Pod) -> Hold {
     }
 }
 
-/// Pods that bear our label under another name: nobody but an older version can have made them.
+/// Pods of ours under another name: nobody but an older version can have made them.
 fn delete_strangers(view: &View<'_>, draft: &mut Draft) {
-    let strangers =
-        view.seen.pods.iter().filter(|pod| pod.metadata.name.as_deref() != Some(view.base.as_str()));
+    let strangers = view.pods().filter(|pod| pod.metadata.name.as_deref() != Some(view.base.as_str()));
     draft.then.extend(strangers.filter(|pod| !is_leaving(&pod.metadata)).map(delete));
 }
 
 /// Deletes every mover pod that is not on its way out already.
 pub(super) fn end(view: &View<'_>, draft: &mut Draft) {
-    draft.then.extend(view.seen.pods.iter().filter(|pod| !is_leaving(&pod.metadata)).map(delete));
+    draft.then.extend(view.pods().filter(|pod| !is_leaving(&pod.metadata)).map(delete));
 }
 
 fn delete(pod: &Pod) -> Action {

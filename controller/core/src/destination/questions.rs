@@ -2,7 +2,7 @@
 
 use super::commit;
 use super::convert::{comparison, consistency, to_seconds};
-use super::draft::Draft;
+use super::draft::{Draft, after};
 use super::handshake::{Case, Ruling};
 use super::leftovers;
 use super::publish;
@@ -10,6 +10,7 @@ use super::session;
 use super::validate::ValidDestination;
 use super::view::{View, clipped, name_of};
 use crate::decision::{Action, SyncResult};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_crds::conditions::Reason;
 use scribe_crds::v1alpha1::{
@@ -33,10 +34,24 @@ pub(super) fn answer_all(view: &View<'_>, valid: Option<&ValidDestination<'_>>, 
             }
             QuestionKind::Published(asked) => {
                 let state = published(view, &draft.status, &asked.sync_id);
-                draft.answer(view, mover, question, Answer::Published(state));
+                match kept_open(view, question).filter(|_| matches!(state, PublicationState::NotYet { .. })) {
+                    Some(until) => draft.wake_at(until),
+                    None => draft.answer(view, mover, question, Answer::Published(state)),
+                }
             }
         }
     }
+}
+
+/// Until when a question whose answer would be "not yet" stays open: a source that waits hears at once when there is news, and one that
+/// is told nothing new every second would cost two passes each time.
+fn kept_open(view: &View<'_>, question: &Question) -> Option<Timestamp> {
+    const LONGEST: i64 = 10;
+    // The mover closes it when its own limit is over, and then its peer does not learn what is waited for.
+    let limit = i64::try_from(view.settings.mover_timeouts.answer / 2).unwrap_or(LONGEST).min(LONGEST);
+    let until = after(to_seconds(question.asked_at), limit);
+    // A mover's clock that is ahead must not keep it open for longer.
+    (until > view.now && until <= after(view.now, limit + 1)).then_some(until)
 }
 
 /// A mover that serves a session later than any on record writes without one: the status was lost, or set back. An earlier one is only

@@ -49,9 +49,14 @@ impl<'a> View<'a> {
         self.seen.claim.as_ref()?.metadata.uid.as_deref()
     }
 
+    /// The pods that are ours.
+    pub fn pods(&self) -> impl Iterator<Item = &'a Pod> + use<'a, '_> {
+        self.seen.pods.iter().filter(|pod| self.owner.owns(&pod.metadata))
+    }
+
     /// The mover pod, in whatever state.
     pub fn pod(&self) -> Option<&'a Pod> {
-        self.seen.pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(self.base.as_str()))
+        self.pods().find(|pod| pod.metadata.name.as_deref() == Some(self.base.as_str()))
     }
 
     /// The mover that receives into the claim of today, if it answers. What another one asks is not heard: it is on its way out.
@@ -67,10 +72,10 @@ impl<'a> View<'a> {
         label(&snapshot.metadata, names::OWNER_UID) == Some(&self.owner.uid)
     }
 
-    /// Our snapshots that are not replicas (yet).
+    /// Our snapshots that are not replicas (yet): those still name their owner.
     pub fn unpublished(&self) -> impl Iterator<Item = &'a VolumeSnapshot> {
         self.seen.snapshots.iter().filter(|snapshot| {
-            self.is_ours(snapshot) && annotation(&snapshot.metadata, names::PUBLISHED).is_none()
+            self.owner.owns(&snapshot.metadata) && annotation(&snapshot.metadata, names::PUBLISHED).is_none()
         })
     }
 

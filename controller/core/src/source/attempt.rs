@@ -1,13 +1,13 @@
 //! The mover pod of one attempt: what it is made from, and why it does not start.
 
 use super::validate::ValidSource;
-use super::{Pass, after, cut};
+use super::{Pass, after, cut, outcome};
 use crate::build::pod::{CONTAINER, PodPlan, TOKEN_KEY, mover_pod};
 use crate::decision::{Action, Child, SecretChild};
+use crate::observed::Warning;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod, Secret};
-use scribe_crds::conditions::Reason;
 use scribe_crds::names;
 use scribe_crds::v1alpha1::{Consistency, CurrentSync};
 use scribe_mover_contract::PROTOCOL;
@@ -133,15 +133,12 @@ pub fn words(pass: &Pass<'_>, pod: &Pod) -> String {
     waiting.or_else(warning).or_else(unscheduled).unwrap_or_default()
 }
 
-/// Why a pod that waits does not start, as far as it can be told.
-pub fn start_failure(pass: &Pass<'_>, valid: Option<&ValidSource>, pod: &Pod) -> Reason {
-    let uid = pod.metadata.uid.as_deref();
-    let missing = valid.map(|valid| format!("secret \"{}\" not found", valid.ssh_keys));
-    let warnings = &pass.seen.around.warnings;
-    let keys_missing = missing.is_some_and(|missing| {
-        warnings
-            .iter()
-            .any(|warning| Some(warning.about.as_str()) == uid && warning.message.contains(&missing))
-    });
-    if keys_missing { Reason::KeysMissing } else { Reason::MoverStartTimeout }
+/// The warning that the Secret with the ssh keys is not there, if it is that for which a pod waits. Others may be newer: each of the
+/// pod's volumes is warned of apart.
+pub fn keys_missing(pass: &Pass<'_>, valid: Option<&ValidSource>, pod: &Pod) -> Option<String> {
+    let uid = pod.metadata.uid.as_deref()?;
+    let missing = format!("secret \"{}\" not found", valid?.ssh_keys);
+    let warnings = pass.seen.around.warnings.iter().rev();
+    let found = |warning: &&Warning| warning.about == uid && warning.message.contains(&missing);
+    warnings.into_iter().find(found).map(outcome::warned)
 }

@@ -16,8 +16,8 @@ pub fn decide(mut pass: Pass<'_>) -> Decision<SourceStatus> {
         return Decision::default();
     }
     // A claim stays until no running pod uses it, so the order saves nothing but confusion in the events.
-    let pods: Vec<&ObjectMeta> = pass.seen.pods.iter().map(|pod| &pod.metadata).collect();
-    let cuts: Vec<&ObjectMeta> = pass.seen.cuts.iter().map(|cut| &cut.metadata).collect();
+    let pods: Vec<&ObjectMeta> = pass.pods().map(|pod| &pod.metadata).collect();
+    let cuts: Vec<&ObjectMeta> = pass.cuts().map(|cut| &cut.metadata).collect();
     let (kind, left, what) = match (pods.as_slice(), cuts.as_slice()) {
         ([], []) => {
             let name = names::source_base(&pass.owner.name);

@@ -123,12 +123,22 @@ impl<'a> Pass<'a> {
         names::source_pod(&self.owner.name, &sync.id, sync.attempt)
     }
 
+    /// The pods that are ours.
+    fn pods(&self) -> impl Iterator<Item = &'a Pod> + use<'a, '_> {
+        self.seen.pods.iter().filter(|pod| self.owner.owns(&pod.metadata))
+    }
+
+    /// The cuts that are ours.
+    fn cuts(&self) -> impl Iterator<Item = &'a PersistentVolumeClaim> + use<'a, '_> {
+        self.seen.cuts.iter().filter(|cut| self.owner.owns(&cut.metadata))
+    }
+
     fn find_pod(&self, name: &str) -> Option<&'a Pod> {
-        self.seen.pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(name))
+        self.pods().find(|pod| pod.metadata.name.as_deref() == Some(name))
     }
 
     fn find_cut(&self, name: &str) -> Option<&'a PersistentVolumeClaim> {
-        self.seen.cuts.iter().find(|cut| cut.metadata.name.as_deref() == Some(name))
+        self.cuts().find(|cut| cut.metadata.name.as_deref() == Some(name))
     }
 
     /// The pod that works on the current attempt.
@@ -136,13 +146,13 @@ impl<'a> Pass<'a> {
         if sync.retry_at.is_some() { None } else { self.find_pod(&self.pod_name(sync)) }
     }
 
-    /// Pods and cuts that bear our label and belong to nothing that still runs.
+    /// Pods and cuts of ours that belong to nothing that still runs.
     fn leftovers(&self) -> Vec<(ChildKind, &'a ObjectMeta)> {
         let sync = self.status.current_sync.as_ref();
         let pod = sync.filter(|sync| sync.retry_at.is_none()).map(|sync| self.pod_name(sync));
         let cut = sync.map(|sync| self.cut_name(sync));
-        let pods = self.seen.pods.iter().map(|pod| &pod.metadata).filter(|meta| meta.name != pod);
-        let cuts = self.seen.cuts.iter().map(|cut| &cut.metadata).filter(|meta| meta.name != cut);
+        let pods = self.pods().map(|pod| &pod.metadata).filter(|meta| meta.name != pod);
+        let cuts = self.cuts().map(|cut| &cut.metadata).filter(|meta| meta.name != cut);
         pods.map(|meta| (ChildKind::Pod, meta)).chain(cuts.map(|meta| (ChildKind::Claim, meta))).collect()
     }
 

@@ -1,6 +1,7 @@
 //! How a mover pod ended. What it left behind is judged here: it may be cut off, forged or about another sync.
 
 use super::attempt::container;
+use crate::observed::Warning;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use scribe_crds::conditions::{Reason, Severity};
 use scribe_crds::v1alpha1::{MoverResult, MoverStatus, Transfer};
@@ -163,6 +164,11 @@ pub fn transfer(left: &Termination) -> Transfer {
         files_sent: number(left.counts.files_sent),
         files_deleted: number(left.counts.files_deleted),
     }
+}
+
+/// A warning of Kubernetes', as one bounded line.
+pub fn warned(warning: &Warning) -> String {
+    format!("{}: {}", clean(&warning.reason, 64), clean(&warning.message, 400))
 }
 
 /// A text of somebody else's, as one bounded line.

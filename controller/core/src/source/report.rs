@@ -57,12 +57,8 @@ pub fn cutting(pass: &mut Pass<'_>, sync: &CurrentSync, words: &str) {
 }
 
 /// The pod is being started.
-pub fn starting(pass: &mut Pass<'_>, sync: &CurrentSync, bound: bool, words: &str) {
-    if bound {
-        progressing(pass, Phase::Starting, sync, "the mover is being started", words);
-    } else {
-        cutting(pass, sync, words);
-    }
+pub fn starting(pass: &mut Pass<'_>, sync: &CurrentSync, words: &str) {
+    progressing(pass, Phase::Starting, sync, "the mover is being started", words);
 }
 
 /// The pod waits for the Secret that the user has to carry over.
@@ -177,8 +173,13 @@ pub fn advice(reason: Reason) -> String {
 pub fn published(sync: &CurrentSync, left: &Termination, seconds: u64) -> String {
     let counts = &left.counts;
     let data_time = sync.cut_time.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
+    let how = if left.unchanged {
+        "finds that nothing had changed: the newest replica holds the data"
+    } else {
+        "is published, with the data"
+    };
     let mut message = format!(
-        "Sync {} is published, with the data of {data_time}: {} sent of {}, in {seconds}s.",
+        "Sync {} {how} of {data_time}: {} sent of {}, in {seconds}s.",
         sync.id,
         quantity::display(counts.bytes_sent),
         quantity::display(counts.bytes_total),
@@ -215,6 +216,6 @@ impl Pass<'_> {
     /// The newest warning about an object, as one bounded line.
     pub(super) fn last_warning(&self, uid: &str) -> Option<String> {
         let warning = self.seen.around.warnings.iter().rev().find(|warning| warning.about == uid)?;
-        Some(format!("{}: {}", outcome::clean(&warning.reason, 64), outcome::clean(&warning.message, 400)))
+        Some(outcome::warned(warning))
     }
 }

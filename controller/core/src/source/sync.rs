@@ -176,24 +176,36 @@ fn with_cut(
         for action in attempt::make(pass, valid, &sync, claim) {
             pass.then(action);
         }
-        return report::starting(pass, &sync, bound, "");
+        if bound {
+            report::starting(pass, &sync, "");
+        } else {
+            report::cutting(pass, &sync, "");
+        }
+        return;
     };
     let start_deadline = attempt::start_deadline(pass, limit, pod, claim);
     if bound && pass.now >= start_deadline {
         return start_timed_out(pass, plan, sync, pod);
     }
     pass.wake_at(if bound { start_deadline } else { deadline });
-    let words = if bound { attempt::words(pass, pod) } else { cut::words(pass, claim, Some(pod)) };
-    match attempt::start_failure(pass, plan.valid.as_ref(), pod) {
-        Reason::KeysMissing if bound => report::keys_missing(pass, &sync, &words),
-        _ if bound => report::starting(pass, &sync, bound, &words),
-        _ => report::cutting(pass, &sync, &words),
+    if !bound {
+        let words = cut::words(pass, claim, Some(pod));
+        return report::cutting(pass, &sync, &words);
+    }
+    match attempt::keys_missing(pass, plan.valid.as_ref(), pod) {
+        Some(words) => report::keys_missing(pass, &sync, &words),
+        None => {
+            let words = attempt::words(pass, pod);
+            report::starting(pass, &sync, &words);
+        }
     }
 }
 
 fn start_timed_out(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, pod: &Pod) {
-    let reason = attempt::start_failure(pass, plan.valid.as_ref(), pod);
-    let words = attempt::words(pass, pod);
+    let (reason, words) = match attempt::keys_missing(pass, plan.valid.as_ref(), pod) {
+        Some(words) => (Reason::KeysMissing, words),
+        None => (Reason::MoverStartTimeout, attempt::words(pass, pod)),
+    };
     let limit = pass.settings.mover_start_timeout;
     let message = format!("pod {} did not start within {limit}s: {}", name(pod), or_silence(&words));
     fail_attempt(pass, plan, sync, reason, &message);

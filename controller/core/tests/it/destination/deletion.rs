@@ -155,3 +155,31 @@ fn a_claim_of_somebody_else_is_not_touched() {
     assert!(world.is_gone);
     assert_eq!(world.seen.claim, before);
 }
+
+#[test]
+fn what_was_copied_with_our_labels_is_not_ours_to_delete() {
+    let mut world = World::listening();
+    world.shake(hello("a", 1, T1));
+    world.commit(commit("a", 1, T1));
+    let mut copy = world.snapshot("db-20260304t050000z").clone();
+    copy.metadata.name = Some("copy".into());
+    copy.metadata.uid = Some("copy-uid".into());
+    copy.metadata.owner_references = None;
+    let mut pod = world.seen.pods[0].clone();
+    pod.metadata.name = Some("copy".into());
+    pod.metadata.uid = Some("copied-pod".into());
+    pod.metadata.owner_references = None;
+    world.seen.snapshots.push(copy);
+    world.seen.pods.push(pod);
+    world.snapshots_ready();
+    world.settle();
+    assert_eq!(world.snapshots(), ["db-20260304t050000z*", "copy"]);
+    world.seen.claim.as_mut().unwrap().metadata.owner_references = None;
+    world.start_deletion();
+    world.settle();
+    assert!(world.is_gone, "{:?}", world.status().conditions);
+    assert_eq!(world.snapshots(), ["db-20260304t050000z*", "copy"]);
+    assert_eq!(world.seen.pods.len(), 1);
+    let claim = world.seen.claim.as_ref().expect("the claim is not ours any more, and stays");
+    assert!(!claim.metadata.labels.iter().flatten().any(|(key, _)| key == names::OWNER_UID));
+}

@@ -1,13 +1,14 @@
 //! From a commit to a replica, and what becomes of replicas.
 
 use super::world::{World, commit, hello};
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_core::observed::Refusal;
 use scribe_crds::names;
 use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
 use scribe_crds::v1alpha1::Phase;
-use scribe_mover_contract::control::{Activity, QuestionKind};
-use scribe_mover_contract::peer::{PublicationState, Verdict};
+use scribe_mover_contract::control::{Activity, Answer, Order, QuestionKind};
+use scribe_mover_contract::peer::{PublicationState, Published, Verdict};
 
 const T1: &str = "2026-03-04T05:00:00Z";
 const T2: &str = "2026-03-04T05:05:00Z";
@@ -67,6 +68,39 @@ fn the_next_session_waits_for_the_cut() {
     world.snapshots_ready();
     world.settle();
     assert!(matches!(world.shake(hello("b", 1, T2)), Verdict::Send { clean: true, .. }));
+}
+
+#[test]
+fn who_asks_whether_it_is_published_hears_at_once_when_it_is_and_now_and_then_until_then() {
+    let mut world = received();
+    let ask = |world: &mut World| {
+        let asked = QuestionKind::Published(Published { sync_id: "a".into(), attempt: 1 });
+        let id = world.ask(asked);
+        world.settle();
+        id
+    };
+    let patient = ask(&mut world);
+    assert!(!world.is_answered(patient));
+    let wake = world.decide().wake.expect("a time to answer");
+    assert_eq!(wake, world.now + SignedDuration::from_secs(10));
+    world.pass_time(9);
+    world.settle();
+    assert!(!world.is_answered(patient));
+    world.snapshots_ready();
+    world.settle();
+    assert!(matches!(world.answer_to(patient), Answer::Published(PublicationState::Yes { .. })));
+
+    let mut world = received();
+    let patient = ask(&mut world);
+    world.pass_time(10);
+    world.settle();
+    assert!(matches!(world.answer_to(patient), Answer::Published(PublicationState::NotYet { .. })));
+    // A mover whose clock is ahead does not have its source wait for it.
+    world.pass_time(3600);
+    let hasty = world.ask(QuestionKind::Published(Published { sync_id: "a".into(), attempt: 1 }));
+    world.now -= SignedDuration::from_secs(3600);
+    world.settle();
+    assert!(world.is_answered(hasty));
 }
 
 #[test]
@@ -402,4 +436,28 @@ fn a_damaged_replica_is_neither_listed_nor_deleted() {
     world.settle();
     assert_eq!(world.snapshots().len(), 2);
     assert_eq!(world.status().replicas.len(), 1);
+}
+
+#[test]
+fn a_mover_that_writes_nobody_knows_why_is_sealed_before_the_cut() {
+    let mut world = World::listening();
+    world.shake(hello("a", 1, T1));
+    world.ask_commit(commit("a", 1, T1));
+    let decision = world.decide();
+    // The commit is recorded, and the process dies.
+    world.carry_out(&decision, 1);
+    let mover = world.mover();
+    (mover.seal, mover.session, mover.activity) = (None, None, Activity::Listening);
+    mover.questions.clear();
+    let decision = world.decide();
+    assert!(
+        decision.then.iter().any(|action| matches!(
+            action,
+            scribe_core::decision::Action::Order { order: Order::EndSession { .. }, .. }
+        )),
+        "{decision:?}"
+    );
+    world.settle();
+    assert!(world.mover().seal.is_some());
+    assert_eq!(world.snapshots(), [FIRST]);
 }

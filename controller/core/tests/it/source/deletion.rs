@@ -90,3 +90,32 @@ fn the_finalizer_stays_until_nothing_is_left() {
         assert!(!decision.first.contains(&Action::RemoveFinalizer));
     }
 }
+
+#[test]
+fn what_was_copied_with_our_labels_is_not_ours_to_delete() {
+    let mut world = World::new(MANUAL);
+    world.start_sync();
+    let mut cut = world.cut().clone();
+    cut.metadata.name = Some("copy".to_owned());
+    cut.metadata.uid = Some("copied-cut".to_owned());
+    cut.metadata.owner_references = None;
+    world.seen.cuts.insert(0, cut);
+    let mut pod = world.pod().clone();
+    pod.metadata.name = Some("copy".to_owned());
+    pod.metadata.uid = Some("copied-pod".to_owned());
+    pod.metadata.owner_references = None;
+    pod.spec.as_mut().unwrap().volumes =
+        Some(yaml("[{name: data, persistentVolumeClaim: {claimName: copy}}]"));
+    world.seen.pods.insert(0, pod);
+    world.finish_sync();
+    world.settle("the sync is over");
+    let left = |world: &World| -> Vec<_> {
+        let cuts = world.seen.cuts.iter().map(|cut| cut.metadata.name.clone());
+        cuts.chain(world.seen.pods.iter().map(|pod| pod.metadata.name.clone())).flatten().collect()
+    };
+    assert_eq!(left(&world), ["copy", "copy"]);
+    delete(&mut world);
+    world.settle("deleted");
+    assert_eq!(left(&world), ["copy", "copy"]);
+    assert_eq!(world.seen.source.metadata.finalizers, None);
+}

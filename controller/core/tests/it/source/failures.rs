@@ -269,6 +269,9 @@ fn a_pod_that_does_not_start() {
                 let pod = world.pod().metadata.uid.clone().unwrap();
                 let message = "MountVolume.SetUp failed for volume \"keys\" : secret \"db-keys\" not found";
                 world.warn(&pod, "FailedMount", message);
+                // What was said last is about another of its volumes.
+                let message = "MountVolume.SetUp failed for volume \"control\" : failed to sync secret cache";
+                world.warn(&pod, "FailedMount", message);
             },
             "secret \"db-keys\" not found",
         ),

@@ -1,7 +1,7 @@
 //! What a sync looks like when nothing goes wrong, and when the controller dies in between.
 
 use super::world::{World, time};
-use scribe_core::decision::Action;
+use scribe_core::decision::{Action, SyncResult};
 use scribe_crds::v1alpha1::Phase;
 use serde_json::json;
 
@@ -35,6 +35,23 @@ fn what_the_destination_waits_for_is_told_at_the_source() {
         world.message(),
         format!("Sync {}: {asked} (claim db: no space in the pool).", world.sync().id)
     );
+}
+
+#[test]
+fn a_sync_that_found_nothing_changed_is_told_apart() {
+    let mut world = World::new(MANUAL);
+    world.start_sync();
+    mover(&mut world, "surveying", json!(null));
+    world.settle("the mover runs");
+    let words = "the mover looks at what there is to send";
+    assert_eq!(world.message(), format!("Sync {}: {words}.", world.sync().id));
+    let cut_time = world.sync().cut_time;
+    world.end_mover(0, json!({"unchanged": true}));
+    let decision = world.pass("the mover has ended");
+    assert_eq!(decision.ended.map(|ended| ended.result), Some(SyncResult::Unchanged));
+    assert!(decision.events[0].message.contains("nothing had changed"), "{:?}", decision.events);
+    world.settle("the sync is over");
+    assert_eq!(world.status().recovery_point.map(|point| point.data_time), cut_time);
 }
 
 #[test]
