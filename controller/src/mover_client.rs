@@ -19,6 +19,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 const RETRY: Duration = Duration::from_millis(250);
 /// The longest one: it may be of no use any more, and nobody has looked at its pod yet.
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How long a mover may be in trouble before what it said last is no longer taken for what it would say. A pause of the network is
+/// shorter, and a container that starts again is there sooner.
+const TROUBLE: Duration = Duration::from_secs(5);
+/// How many times in a row it has to have failed by then: one request alone may hang for longer.
+const FAILURES: u32 = 3;
 /// What a request may take beyond the time that the mover was asked to hold it.
 const SLACK: Duration = Duration::from_secs(10);
 /// The longest answer that is read, in bytes: far more than any state, whose questions are a few documents of 64 KiB, and little enough
@@ -67,6 +72,7 @@ pub struct Movers {
     http: reqwest::Client,
     hold: Duration,
     progress_interval: Duration,
+    trouble: Duration,
     router: Arc<Router>,
     followed: Followed,
 }
@@ -112,7 +118,7 @@ impl Movers {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(SLACK)
             .build()?;
-        Ok(Self { http, hold, progress_interval, router, followed: Followed::default() })
+        Ok(Self { http, hold, progress_interval, trouble: TROUBLE, router, followed: Followed::default() })
     }
 
     /// Follows the running mover of this name among an owner's pods, and no other: anybody who makes pods can give one the owner's
@@ -229,6 +235,13 @@ impl Movers {
         mover.state = Some(state);
         news
     }
+
+    /// Forgets what a mover said that does not answer any more. `true`: there was something to forget.
+    fn lose(&self, owner: &str, pod_uid: &str) -> bool {
+        let mut followed = lock(&self.followed);
+        let mover = followed.get_mut(owner).filter(|mover| mover.pod_uid == pod_uid);
+        mover.is_some_and(|mover| mover.state.take().is_some())
+    }
 }
 
 /// What a state says that the one before did not.
@@ -271,9 +284,10 @@ struct Listener {
 
 impl Listener {
     async fn run(self) {
-        let Movers { hold, progress_interval, ref router, .. } = self.movers;
+        let Movers { hold, progress_interval, trouble, ref router, .. } = self.movers;
         let mut after = 0;
         let mut failures = 0_u32;
+        let mut failing_since = None;
         // Progress that waits to be told, and since when nothing was.
         let mut untold = false;
         let mut told = Instant::now();
@@ -296,13 +310,23 @@ impl Listener {
                     tracing::debug!(owner = %self.owner, error = &error as &dyn std::error::Error, "mover does not answer");
                     // It may come back as another process, which counts from the beginning.
                     after = 0;
-                    failures += 1;
+                    failures = failures.saturating_add(1);
+                    let since = *failing_since.get_or_insert_with(Instant::now);
+                    if failures >= FAILURES
+                        && since.elapsed() >= trouble
+                        && self.movers.lose(&self.owner, &self.pod_uid)
+                    {
+                        untold = false;
+                        told = Instant::now();
+                        router.wake(&self.owner);
+                    }
                     sleep(exponential(RETRY, RETRY_MAX, failures, rand::random())).await;
                     continue;
                 }
             };
             after = state.revision;
             failures = 0;
+            failing_since = None;
             match self.movers.learn(&self.owner, &self.pod_uid, state) {
                 News::None => {}
                 News::Progress => untold = true,
@@ -332,175 +356,4 @@ fn running(pods: &[Pod], name: &str) -> Option<(String, IpAddr)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kinds::Side;
-    use crate::router::{Owner, Triggers};
-    use axum::Json;
-    use axum::extract::{Query, State};
-    use axum::http::HeaderMap;
-    use axum::routing::{get, post};
-    use scribe_mover_contract::control::{Activity, Answer, Progress};
-    use scribe_mover_contract::peer::PublicationState;
-    use serde_json::{Value, json};
-    use tokio::net::TcpListener;
-    use tokio::sync::watch;
-
-    const HOLD: Duration = Duration::from_secs(20);
-    /// Far longer than any test: progress alone must not trigger.
-    const NEVER: Duration = Duration::from_secs(3600);
-
-    fn state(revision: u64, activity: Activity) -> MoverState {
-        MoverState {
-            protocol: 1,
-            instance: "i".to_owned(),
-            revision,
-            activity,
-            seal: None,
-            session: None,
-            waiting: None,
-            progress: None,
-            questions: Vec::new(),
-            abilities: None,
-            free_bytes: None,
-            capacity_bytes: None,
-            last_failure: None,
-        }
-    }
-
-    fn pod(ip: &str, phase: &str) -> Pod {
-        serde_json::from_value(json!({
-            "metadata": {"name": "p", "uid": ip, "creationTimestamp": "2026-01-01T00:00:00Z"},
-            "status": {"phase": phase, "podIP": ip}
-        }))
-        .unwrap()
-    }
-
-    /// A mover at an address of its own: the port is always the same.
-    async fn serve(ip: &str, states: watch::Receiver<MoverState>, answers: StatusCode) {
-        #[derive(serde::Deserialize)]
-        struct Wait {
-            after: u64,
-            wait: u64,
-        }
-        async fn told(
-            State(states): State<watch::Receiver<MoverState>>,
-            Query(wait): Query<Wait>,
-            headers: HeaderMap,
-        ) -> Result<Json<MoverState>, StatusCode> {
-            if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some("Bearer t") {
-                return Err(StatusCode::UNAUTHORIZED);
-            }
-            let mut states = states;
-            let news = states.wait_for(|state| state.revision > wait.after);
-            let _ = tokio::time::timeout(Duration::from_secs(wait.wait), news).await;
-            let state = states.borrow().clone();
-            Ok(Json(state))
-        }
-        let listener = TcpListener::bind((ip, CONTROL_PORT)).await.unwrap();
-        let router = axum::Router::new()
-            .route("/v1/state", get(told))
-            .route("/v1/answers", post(async move |_: Json<Value>| answers))
-            .with_state(states);
-        tokio::spawn(async move { axum::serve(listener, router).await });
-    }
-
-    fn movers() -> (Movers, Triggers) {
-        let (router, triggers) = Router::new();
-        router.add("o", Owner { side: Side::Source, namespace: "n".to_owned(), name: "s".to_owned() });
-        (Movers::new(HOLD, NEVER, Arc::new(router)).unwrap(), triggers)
-    }
-
-    fn token() -> Redacted {
-        Redacted("t".to_owned())
-    }
-
-    fn answer() -> AnswerTo {
-        let answer = Answer::Published(PublicationState::Unknown);
-        AnswerTo { instance: "i".to_owned(), question: 1, answer }
-    }
-
-    #[test]
-    fn progress_alone_is_no_reason_to_hurry() {
-        let known = state(1, Activity::Transferring);
-        let progress = MoverState { revision: 2, progress: Some(Progress::default()), ..known.clone() };
-        assert_eq!(compare(&known, &progress), News::Progress);
-        assert_eq!(compare(&known, &MoverState { revision: 2, ..known.clone() }), News::None);
-        assert_eq!(compare(&known, &MoverState { seal: Some(1), ..known.clone() }), News::Significant);
-        assert_eq!(compare(&known, &state(2, Activity::Committing)), News::Significant);
-    }
-
-    #[tokio::test]
-    async fn a_change_of_a_mover_triggers_its_owner() {
-        let (movers, mut triggers) = movers();
-        let (states, receiver) = watch::channel(state(1, Activity::Connecting));
-        serve("127.55.0.1", receiver, StatusCode::NO_CONTENT).await;
-        let pods = [pod("127.55.0.1", "Running")];
-        assert_eq!(movers.follow("o", &pods, Some("p"), &token()), None);
-        triggers.sources.recv().await.unwrap();
-        let activity = |movers: &Movers| movers.follow("o", &pods, Some("p"), &token()).unwrap().1.activity;
-        assert_eq!(activity(&movers), Activity::Connecting);
-        states.send(state(2, Activity::Transferring)).unwrap();
-        triggers.sources.recv().await.unwrap();
-        assert_eq!(activity(&movers), Activity::Transferring);
-        assert_eq!(movers.follow("o", &[pod("127.55.0.1", "Succeeded")], Some("p"), &token()), None);
-    }
-
-    #[tokio::test]
-    async fn a_stranger_under_the_owners_label_is_not_followed() {
-        let (movers, _triggers) = movers();
-        let pods = [pod("127.55.0.5", "Running")];
-        for name in [None, Some("another")] {
-            assert_eq!(movers.follow("o", &pods, name, &token()), None);
-            assert!(lock(&movers.followed).is_empty(), "{name:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn what_a_mover_answers_is_bounded_and_leads_nowhere_else() {
-        let (movers, _triggers) = movers();
-        let line =
-            |path: &str| Line { base: format!("http://127.55.0.6:{CONTROL_PORT}/{path}"), token: token() };
-        let good = serde_json::to_string(&state(1, Activity::Listening)).unwrap();
-        let (padded, huge) =
-            (good.clone() + &" ".repeat(MAX_ANSWER - good.len()), " ".repeat(MAX_ANSWER + 1));
-        let router = axum::Router::new()
-            .route("/good/state", get(async move || good))
-            .route("/padded/state", get(async move || padded))
-            .route("/huge/state", get(async move || huge))
-            .route("/away/state", get(async || axum::response::Redirect::temporary("/good/state")));
-        let listener = TcpListener::bind(("127.55.0.6", CONTROL_PORT)).await.unwrap();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        let ask = async |path| movers.ask(&line(path), 0, Duration::ZERO).await;
-        assert!(ask("good").await.is_ok());
-        assert!(ask("padded").await.is_ok());
-        assert!(matches!(ask("huge").await, Err(LineError::TooLong)));
-        assert!(matches!(ask("away").await, Err(LineError::Unreadable(_))));
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_comes_too_late_is_no_failure_and_refreshes_the_state() {
-        let (movers, mut triggers) = movers();
-        let (states, receiver) = watch::channel(state(1, Activity::Listening));
-        serve("127.55.0.2", receiver, StatusCode::CONFLICT).await;
-        let pods = [pod("127.55.0.2", "Running")];
-        movers.follow("o", &pods, Some("p"), &token());
-        triggers.sources.recv().await.unwrap();
-        states.send(state(9, Activity::Listening)).unwrap();
-        movers.answer("o", "p", &answer()).await.unwrap();
-        assert_eq!(movers.follow("o", &pods, Some("p"), &token()).unwrap().1.revision, 9);
-        movers.answer("o", "another", &answer()).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_mover_that_refuses_or_is_not_there_is_a_failure() {
-        let (movers, _triggers) = movers();
-        let (_states, receiver) = watch::channel(state(1, Activity::Listening));
-        serve("127.55.0.3", receiver, StatusCode::UNAUTHORIZED).await;
-        movers.follow("o", &[pod("127.55.0.3", "Running")], Some("p"), &token());
-        let refused = movers.answer("o", "p", &answer()).await;
-        assert!(matches!(refused, Err(MoverError::Unexpected { status: StatusCode::UNAUTHORIZED, .. })));
-        movers.follow("o", &[pod("127.55.0.4", "Running")], Some("p"), &token());
-        assert!(matches!(movers.answer("o", "p", &answer()).await, Err(MoverError::Unreachable { .. })));
-    }
-}
+mod tests;
