@@ -16,6 +16,7 @@ use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
 use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
+use std::time::Instant;
 
 /// A read that failed.
 #[derive(Debug, thiserror::Error)]
@@ -146,7 +147,7 @@ fn surroundings(
         privileged_movers,
         control_token: ctx.control_key.token(uid),
         warnings,
-        refusals: ctx.refusals.of(uid, meta.generation),
+        refusals: ctx.refusals.show(uid, meta.generation, Instant::now()),
     }
 }
 

@@ -15,10 +15,6 @@ const BURST: f64 = 30.0;
 const RATE: f64 = 2.0;
 /// The first pause after a failure, and after a pass that repeats the one before.
 const BASE: Duration = Duration::from_millis(250);
-/// The first pause when the API server refuses the same write again: that rarely passes by itself.
-const REFUSED_BASE: Duration = Duration::from_secs(2);
-/// The longest pause between two tries of a refused write.
-const REFUSED_MAX: Duration = Duration::from_mins(5);
 
 /// What a pass came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +23,9 @@ pub enum Passed {
     Settled,
     /// It wrote. The number stands for all that it wrote: the same number again means that it got nowhere.
     Worked(u64),
-    /// The API server refused a write. `news`: the core does not know yet.
-    Refused {
-        /// Whether the core does not know yet.
-        news: bool,
-    },
+    /// The API server refused a write. It is tried again after that pause, or with whatever comes earlier: a mover's question must
+    /// not wait for a quota.
+    Refused(Duration),
     /// Something failed that may work the next time.
     Failed,
 }
@@ -95,10 +89,7 @@ impl Pace {
             Passed::Settled => None,
             Passed::Worked(_) if !repeats => Some(Duration::ZERO),
             Passed::Worked(_) => Some(exponential(BASE, self.longest, state.tries - 1, fraction)),
-            Passed::Refused { news: true } => Some(Duration::ZERO),
-            Passed::Refused { news: false } => {
-                Some(exponential(REFUSED_BASE, REFUSED_MAX, state.tries, fraction))
-            }
+            Passed::Refused(pause) => Some(pause),
             Passed::Failed => {
                 let pause = exponential(BASE, self.longest, state.tries, fraction);
                 state.hold_until = Some(now + pause);
@@ -175,12 +166,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_the_core_knows_is_tried_again_late() {
+    fn a_refusal_does_not_hold_up_what_else_there_is_to_do() {
         let pace = Pace::new(LONGEST);
         let now = Instant::now();
-        let refused = |news| pace.passed("1", Some(1), Passed::Refused { news }, now, 1.0).unwrap();
-        assert_eq!(refused(true), Duration::ZERO);
-        assert_eq!(refused(false), REFUSED_BASE);
-        assert_eq!(refused(false), REFUSED_BASE * 2);
+        let pause = Duration::from_mins(5);
+        assert_eq!(pace.passed("1", Some(1), Passed::Refused(pause), now, 1.0), Some(pause));
+        assert_eq!(pace.hold("1", Some(1), now), None);
     }
 }

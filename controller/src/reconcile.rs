@@ -7,6 +7,7 @@ use crate::kinds::Replication;
 use crate::metrics::Outcome;
 use crate::observe::{ObserveError, Seen};
 use crate::pace::Passed;
+use crate::refusals::When;
 use crate::router::Owner;
 use jiff::{SignedDuration, Timestamp, Unit};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
@@ -62,8 +63,7 @@ pub async fn reconcile<K: Replication>(
     tracing::debug!(outcome = ?pass.outcome, wake = ?pass.wake, ?took, "reconciled");
     let pause = ctx.pace.passed(&uid, generation, pass.passed, Instant::now(), SystemChance.fraction());
     ctx.forget_if_gone(&uid, &Owner::new(K::SIDE, meta));
-    let again = pause.into_iter().chain(pass.wake).min();
-    Ok(again.map_or_else(Action::await_change, Action::requeue))
+    Ok(earlier(pause, pass.wake).map_or_else(Action::await_change, Action::requeue))
 }
 
 async fn pass<K: Replication>(ctx: &Context, meta: &PartialObjectMeta<K>) -> Result<Pass, PassError> {
@@ -130,8 +130,13 @@ fn conclude<S: serde::Serialize>(
     wake: Option<Duration>,
 ) -> Pass {
     let uid = meta.uid.as_deref().unwrap_or_default();
+    let (refusals, now) = (&ctx.refusals, Instant::now());
+    if applied.is_recorded {
+        refusals.recorded(uid);
+    }
     let Some(error) = &applied.error else {
-        ctx.refusals.forget(uid);
+        refusals.done(uid);
+        let wake = earlier(wake, refusals.retry_in(uid, now));
         return if applied.changed {
             Pass { outcome: Outcome::Applied, passed: Passed::Worked(fingerprint(decision)), wake }
         } else {
@@ -144,8 +149,10 @@ fn conclude<S: serde::Serialize>(
     }
     match error {
         ApplyError::Refused { refusal, .. } => {
-            let news = ctx.refusals.add(uid, meta.generation, refusal);
-            Pass { outcome: Outcome::Refused, passed: Passed::Refused { news }, wake }
+            let when = if applied.is_recorded { When::AfterStatus } else { When::BeforeStatus };
+            let pause = refusals.add(uid, meta.generation, refusal, when, now, SystemChance.fraction());
+            let wake = earlier(wake, refusals.retry_in(uid, now));
+            Pass { outcome: Outcome::Refused, passed: Passed::Refused(pause), wake }
         }
         ApplyError::Conflict { .. } => {
             Pass { outcome: Outcome::Conflict, passed: Passed::Failed, wake: None }
@@ -154,6 +161,10 @@ fn conclude<S: serde::Serialize>(
             Pass { outcome: Outcome::Failed, passed: Passed::Failed, wake: None }
         }
     }
+}
+
+fn earlier(wake: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    wake.into_iter().chain(other).min()
 }
 
 /// Stands for all that a decision writes. Secrets are not part of it, but the actions that write them are.
