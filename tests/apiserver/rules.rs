@@ -24,7 +24,7 @@ async fn client() -> Result<Client> {
     server.client().await
 }
 
-async fn install(client: &Client) -> Result<()> {
+pub async fn install(client: &Client) -> Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     for definition in scribe_crds::generated::definitions() {
         let name = definition.metadata.name.clone().context("a definition has a name")?;

@@ -1,6 +1,7 @@
 //! Creates, applies and deletes children.
 
 use super::error::ApplyError;
+use super::secrets;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -46,11 +47,11 @@ impl<K> Kind for K where
 {
 }
 
-fn name_of<K: Resource>(child: &K) -> &str {
+pub(super) fn name_of<K: Resource>(child: &K) -> &str {
     child.meta().name.as_deref().unwrap_or_default()
 }
 
-fn text<K: Resource<DynamicType = ()>>(name: &str) -> String {
+pub(super) fn text<K: Resource<DynamicType = ()>>(name: &str) -> String {
     format!("{} {name}", K::kind(&()))
 }
 
@@ -144,24 +145,18 @@ where
     Ok(if same { Written::Unchanged } else { Written::Changed })
 }
 
-/// Applies a Secret. Its names are ours alone, because it is not read, and so cannot be told from a foreign one.
-pub async fn apply_secret(client: &Client, namespace: &str, secret: &Secret) -> Result<Written, ApplyError> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let name = name_of(secret);
-    // The metadata alone is asked for in return: the controller has no use for what the Secret holds.
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    let applied = api.patch_metadata(name, &params, &Patch::Apply(secret)).await;
-    applied.map_err(|error| ApplyError::of_secret("apply", text::<Secret>(name), error))?;
-    Ok(Written::Changed)
-}
-
 /// Deletes one child, and only that one: a later object of the same name is not meant.
-pub async fn delete(client: &Client, namespace: &str, child: &ChildRef) -> Result<Written, ApplyError> {
+pub async fn delete(
+    client: &Client,
+    namespace: &str,
+    owner: &str,
+    child: &ChildRef,
+) -> Result<Written, ApplyError> {
     match child.kind {
         ChildKind::Claim => remove::<PersistentVolumeClaim>(client, namespace, child, None).await,
         ChildKind::Pod => remove::<Pod>(client, namespace, child, Some(POD_GRACE_SECONDS)).await,
         ChildKind::Service => remove::<Service>(client, namespace, child, None).await,
-        ChildKind::Secret => remove::<Secret>(client, namespace, child, None).await,
+        ChildKind::Secret => secrets::delete(client, namespace, owner, &child.name).await,
         ChildKind::Snapshot => remove::<VolumeSnapshot>(client, namespace, child, None).await,
     }
 }

@@ -1,6 +1,7 @@
 //! Why a write failed, and what follows from that.
 
 use crate::mover_client::MoverError;
+use kube::core::Status;
 use scribe_core::observed::Refusal;
 
 /// A write that failed.
@@ -71,15 +72,21 @@ impl ApplyError {
         }
     }
 
-    /// The same for a Secret. The API server's words may repeat what it refuses, so only those about permission are passed on.
+    /// The same for a Secret. The API server's words may repeat what it refuses, so only those about permission are passed on. That
+    /// somebody else wrote the fields that are to be applied is a refusal: what he wrote may be needed.
     pub fn of_secret(operation: &'static str, object: String, error: kube::Error) -> Self {
-        match &error {
-            kube::Error::Api(status) if matches!(status.code, 400 | 413 | 422) => {
-                let message = format!("the API server answered {} {}", status.code, status.reason);
-                Self::refused(operation, object, message)
-            }
-            _ => Self::new(operation, object, error),
+        let kube::Error::Api(status) = &error else { return Self::new(operation, object, error) };
+        if let Some(conflicts) = field_conflicts(status) {
+            let message = format!(
+                "somebody else wrote what is to be written now ({conflicts}): delete it, and it is made anew, or rename it"
+            );
+            return Self::refused(operation, object, message);
         }
+        if matches!(status.code, 400 | 413 | 422) {
+            let message = format!("the API server answered {} {}", status.code, status.reason);
+            return Self::refused(operation, object, message);
+        }
+        Self::new(operation, object, error)
     }
 
     /// A refusal, in the API server's words or in ours.
@@ -99,10 +106,20 @@ impl ApplyError {
     }
 }
 
+/// Which fields belong to which other manager, if that is why an apply was refused. Their values are not told.
+fn field_conflicts(status: &Status) -> Option<String> {
+    let causes = status.details.as_ref().filter(|_| status.code == 409)?.causes.iter();
+    let conflicts: Vec<String> = causes
+        .filter(|cause| cause.reason == "FieldManagerConflict")
+        .map(|cause| format!("{} at {}", cause.message, cause.field))
+        .collect();
+    (!conflicts.is_empty()).then(|| conflicts.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube::core::Status;
+    use kube::core::response::{StatusCause, StatusDetails};
 
     fn answer(code: u16, message: &str) -> ApplyError {
         let status = Status::failure(message, "").with_code(code);
@@ -128,6 +145,34 @@ mod tests {
         let error = ApplyError::of_secret("apply", "Secret a".to_owned(), kube::Error::Api(Box::new(status)));
         assert_eq!(error.class(), Class::Refused);
         assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_into_a_secret_is_not_overwritten() {
+        let sorted = |reason: &str| {
+            let cause = StatusCause {
+                reason: reason.to_owned(),
+                message: "conflict with \"kubectl-edit\" using v1".to_owned(),
+                field: ".data.source".to_owned(),
+            };
+            let details = StatusDetails {
+                name: "a".to_owned(),
+                group: String::new(),
+                kind: String::new(),
+                uid: String::new(),
+                causes: vec![cause],
+                retry_after_seconds: 0,
+            };
+            let status = Status::failure("no", "Conflict").with_code(409).with_details(details);
+            ApplyError::of_secret("apply", "Secret a".to_owned(), kube::Error::Api(Box::new(status)))
+        };
+        let refused = sorted("FieldManagerConflict");
+        assert_eq!(refused.class(), Class::Refused);
+        let text = refused.to_string();
+        for words in ["Secret a", "\"kubectl-edit\"", ".data.source", "delete"] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert_eq!(sorted("SomethingElse").class(), Class::Conflict);
     }
 
     #[test]

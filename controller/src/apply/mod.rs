@@ -7,6 +7,7 @@ mod children;
 mod error;
 mod object;
 mod patches;
+mod secrets;
 
 pub use error::{ApplyError, Class};
 
@@ -88,12 +89,12 @@ impl<K: Replication> Writer<'_, K> {
                 Child::Claim(claim) => children::apply(client, namespace, owner, &**claim).await,
                 Child::Pod(pod) => children::apply(client, namespace, owner, &**pod).await,
                 Child::Service(service) => children::apply(client, namespace, owner, &**service).await,
-                Child::Secret(secret) => children::apply_secret(client, namespace, &secret.0).await,
+                Child::Secret(secret) => secrets::apply(client, namespace, owner, &secret.0).await,
                 Child::Snapshot(snapshot) => children::apply(client, namespace, owner, &**snapshot).await,
             },
-            Action::Delete(child) => children::delete(client, namespace, child).await,
+            Action::Delete(child) => children::delete(client, namespace, owner, child).await,
             Action::ApplyAddress { secret, address, port } => {
-                patches::address(client, namespace, secret, address, *port).await
+                patches::address(client, namespace, owner, secret, address, *port).await
             }
             Action::LabelClaim { name, uid, resource_version } => {
                 patches::label_claim(client, namespace, owner, name, uid, resource_version).await

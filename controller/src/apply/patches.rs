@@ -2,6 +2,7 @@
 
 use super::children::Written;
 use super::error::ApplyError;
+use super::secrets::{self, Whose};
 use k8s_openapi::ByteString;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
@@ -45,35 +46,39 @@ where
     Api::namespaced(client.clone(), namespace)
 }
 
-/// Sets address and port in the Secret that is carried to the source.
+/// Sets address and port in the Secret that is carried to the source, if it is ours.
 ///
-/// Not by server-side apply: where the Secret was deleted, that would make a new one without keys, which no source could use.
+/// Not by server-side apply: where the Secret was deleted, that would make a new one without keys, which no source could use. And what
+/// stands there now, whoever wrote it, is an address where nobody listens any more.
 pub async fn address(
     client: &Client,
     namespace: &str,
+    owner: &str,
     secret: &str,
     address: &str,
     port: u16,
 ) -> Result<Written, ApplyError> {
+    let api = namespaced::<Secret>(client, namespace);
+    let operation = "write the address into";
+    let refused = |message: String| ApplyError::refused(operation, format!("Secret {secret}"), message);
+    let uid = match secrets::whose(&api, operation, owner, secret).await? {
+        Whose::Ours(uid) => uid,
+        Whose::Nobodys => {
+            return Err(refused(
+                "it was deleted, and its keys cannot be had again: delete and make the ReplicationDestination anew".to_owned(),
+            ));
+        }
+        Whose::Foreign => {
+            return Err(refused(format!(
+                "it exists and does not belong to this object: if it holds the keys that were made for this one, label it \
+                 {OWNER_UID}={owner}; if not, delete it, and make the ReplicationDestination anew"
+            )));
+        }
+    };
     let bytes = |text: String| ByteString(text.into_bytes());
     let data = BTreeMap::from([("address", bytes(address.to_owned())), ("port", bytes(port.to_string()))]);
-    let operation = "write the address into";
-    match merge(
-        &namespaced::<Secret>(client, namespace),
-        operation,
-        secret,
-        ADDRESS_MANAGER,
-        &json!({ "data": data }),
-    )
-    .await
-    {
-        Err(ApplyError::Conflict { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.is_not_found()) =>
-        {
-            let message = "it was deleted, and its keys cannot be had again: delete and make the ReplicationDestination anew";
-            Err(ApplyError::refused(operation, format!("Secret {secret}"), message.to_owned()))
-        }
-        other => other,
-    }
+    let patch = json!({"metadata": {"uid": uid}, "data": data});
+    merge(&api, operation, secret, ADDRESS_MANAGER, &patch).await
 }
 
 /// Puts the owner's label on a claim that is nobody's.

@@ -32,7 +32,7 @@ pub use layout::{cache_dir, repository};
 pub use lock::Lock;
 pub use pki::{Authority, Identity};
 pub use prerequisites::{PACKAGES, ensure_all as ensure_prerequisites, ensure_packages};
-pub use storage::DRIVER;
+pub use storage::{DRIVER, install_snapshot_crds};
 
 use components::{Component, Plan};
 use layout::{Addresses, Layout};
