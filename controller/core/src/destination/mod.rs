@@ -122,8 +122,8 @@ fn set_up(view: &View<'_>, valid: &ValidDestination<'_>, draft: &mut Draft, chan
     service::address(view, valid, draft);
 }
 
-/// Writes that the API server refuses are tried again in every pass, and passes come at an even pace: that they stay in view keeps the
-/// status, and with it everything, still.
+/// Writes that the API server refuses are tried again, at a pace that is not the core's concern; that they stay in view until then
+/// keeps the status, and with it everything, still.
 fn refusals(view: &View<'_>, draft: &mut Draft) {
     let Some(refusal) = view.seen.around.refusals.last() else { return };
     let reason = if refusal.quota { Reason::QuotaExceeded } else { Reason::ObjectRefused };
@@ -136,7 +136,6 @@ fn refusals(view: &View<'_>, draft: &mut Draft) {
         Some(hold) if hold.weight != Weight::Passing => {}
         _ => draft.hold = Some(Hold::passing(reason, message)),
     }
-    draft.wake_in(view.now, view.settings.retry_base);
 }
 
 /// Prunes, while nothing is wrong: old replicas are what one wants when something is.
