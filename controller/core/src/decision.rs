@@ -51,10 +51,10 @@ pub enum Action {
     RemoveFinalizer,
     /// POST, once. If an object of that name exists and bears our owner label, that is success; if it does not, a refusal.
     Create(Child),
-    /// Server-side apply.
+    /// Server-side apply; of a Secret without force. An object of that name that is not ours is a refusal.
     Apply(Child),
-    /// Server-side apply of the address and the port into the source's Secret, by a field manager of its own, so that the keys
-    /// need not be read back.
+    /// Patch the address and the port into the source's Secret, so that the keys need not be read back. A Secret that is not there, or
+    /// is not ours, is a refusal.
     ApplyAddress {
         /// The Secret.
         secret: String,
@@ -63,7 +63,7 @@ pub enum Action {
         /// The port.
         port: u16,
     },
-    /// Delete, under a precondition on the uid. Already gone is success.
+    /// Delete, under a precondition on the uid, and a Secret, of which that is not known, only if it is ours. Already gone is success.
     Delete(ChildRef),
     /// Put our owner label on a claim that we did not make, under its resource version.
     LabelClaim {

@@ -18,8 +18,8 @@ pub struct Surroundings {
     /// Warnings that Kubernetes gave about our claims, pods, snapshots and Service, newest last: read only while one of them is
     /// not what it should be.
     pub warnings: Vec<Warning>,
-    /// Writes that the API server refused in the last pass, and that are worth telling the user: quota, admission, a name that
-    /// is taken.
+    /// Writes that the API server refuses and that are worth telling the user (quota, admission, a name that is taken): those that are
+    /// not due to be tried again, and the one that ended the last pass.
     pub refusals: Vec<Refusal>,
 }
 

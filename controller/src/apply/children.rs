@@ -5,7 +5,7 @@ use super::secrets;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, ResourceExt};
 use scribe_core::decision::{ChildKind, ChildRef};
 use scribe_crds::names::{FIELD_MANAGER, OWNER_UID};
 use scribe_crds::snapshots::VolumeSnapshot;
@@ -67,8 +67,9 @@ async fn existing<K: Kind>(api: &Api<K>, owner: &str, name: &str) -> Result<Exis
     let Some(found) = found.map_err(|error| ApplyError::new("look for", text::<K>(name), error))? else {
         return Ok(Existing::None);
     };
-    let labels = found.metadata.labels.as_ref();
-    if labels.and_then(|labels| labels.get(OWNER_UID)).is_some_and(|label| label == owner) {
+    // As in the core: a label alone may have been copied.
+    let labelled = found.labels().get(OWNER_UID).is_some_and(|label| label == owner);
+    if labelled && found.owner_references().iter().any(|reference| reference.uid == owner) {
         Ok(Existing::Ours(found.metadata.resource_version))
     } else {
         Ok(Existing::Foreign)

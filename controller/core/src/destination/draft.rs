@@ -1,7 +1,7 @@
 //! A decision in the making.
 
 use super::view::View;
-use crate::decision::{Action, Child, Decision, Note, SyncEnded};
+use crate::decision::{Action, Child, ChildKind, ChildRef, Decision, Note, SyncEnded};
 use jiff::{SignedDuration, Timestamp};
 use scribe_crds::conditions::Reason;
 use scribe_crds::v1alpha1::DestinationStatus;
@@ -128,11 +128,13 @@ impl Draft {
 fn rank(action: &Action) -> u8 {
     match action {
         Action::Answer { .. } | Action::Order { .. } => 0,
+        // Somebody may have forbidden that an old replica goes; the next one does not wait for that.
+        Action::Delete(ChildRef { kind: ChildKind::Snapshot, .. }) => 2,
         Action::ReleaseContent { .. }
         | Action::Delete(_)
         | Action::UnlabelClaim { .. }
-        | Action::PublishSnapshot { .. } => 1,
-        Action::Create(Child::Snapshot(_)) => 2,
+        | Action::PublishSnapshot { .. }
+        | Action::Create(Child::Snapshot(_)) => 1,
         Action::AddFinalizer
         | Action::Create(_)
         | Action::LabelClaim { .. }

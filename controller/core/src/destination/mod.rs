@@ -125,9 +125,14 @@ fn set_up(view: &View<'_>, valid: &ValidDestination<'_>, draft: &mut Draft, chan
 /// Writes that the API server refuses are tried again, at a pace that is not the core's concern; that they stay in view until then
 /// keeps the status, and with it everything, still.
 fn refusals(view: &View<'_>, draft: &mut Draft) {
-    let Some(refusal) = view.seen.around.refusals.last() else { return };
-    let reason = if refusal.quota { Reason::QuotaExceeded } else { Reason::ObjectRefused };
-    let message = format!("{}: {}", refusal.object, view::clipped(&refusal.message));
+    let all = &view.seen.around.refusals;
+    let Some(first) = all.first() else { return };
+    let reason = if first.quota { Reason::QuotaExceeded } else { Reason::ObjectRefused };
+    let words: Vec<String> = all
+        .iter()
+        .map(|refusal| format!("{}: {}", refusal.object, view::clipped(&refusal.message)))
+        .collect();
+    let message = words.join("; ");
     match &mut draft.hold {
         // That something is about to be made is no news once it is refused.
         Some(hold) if hold.reason == Reason::Preparing => {

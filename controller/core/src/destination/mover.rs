@@ -84,9 +84,7 @@ fn not_answering(view: &View<'_>, late: bool, pod: &Pod) -> Hold {
         ("Pending", false, false) => {
             Hold::passing(Reason::Preparing, format!("mover pod {} starts{warning}", view.base))
         }
-        _ => {
-            Hold::passing(Reason::Preparing, format!("mover pod {} does not answer yet{warning}", view.base))
-        }
+        _ => Hold::passing(Reason::Preparing, format!("mover pod {} does not answer{warning}", view.base)),
     }
 }
 

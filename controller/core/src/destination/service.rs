@@ -97,6 +97,10 @@ pub(super) fn address(view: &View<'_>, valid: &ValidDestination<'_>, draft: &mut
         }
         return;
     };
+    if valid.ssh_keys.is_none() && draft.status.key_fingerprints.is_none() {
+        // There is no Secret yet that it could stand in.
+        return;
+    }
     let secret = valid.ssh_keys.is_none().then(|| names::source_secret(&view.owner.name));
     let mut method =
         BTreeMap::from([("address".to_owned(), address.clone()), ("port".to_owned(), port.to_string())]);

@@ -112,6 +112,11 @@ pub fn running(pass: &mut Pass<'_>, sync: &CurrentSync) {
         pass.status.progress = Some(self::progress(progress));
     }
     match state.map(|state| state.activity) {
+        // Its controller has heard it before.
+        None if pass.status.phase == Some(Phase::Transferring) => {
+            let words = "the mover does not answer its controller; what it does goes on";
+            progressing(pass, Phase::Transferring, sync, words, "");
+        }
         None | Some(Activity::Starting | Activity::Listening) => {
             progressing(pass, Phase::Starting, sync, "the mover is being started", "");
         }

@@ -357,6 +357,13 @@ fn a_secret_that_is_refused_is_told() {
     world.settle();
     insta::assert_snapshot!(condition(&world), @"False QuotaExceeded: Secret scribe-dst-db: exceeded quota: secrets");
     assert_eq!(world.status().key_fingerprints, None);
+    // Nothing is written into a Secret that is not there.
+    assert!(!world.secrets.contains_key("scribe-dst-db-source"));
+    let message = "exceeded quota: storage".to_owned();
+    let object = "PersistentVolumeClaim scribe-dst-db".into();
+    world.seen.around.refusals.push(Refusal { object, quota: true, message });
+    world.settle();
+    insta::assert_snapshot!(condition(&world), @"False QuotaExceeded: Secret scribe-dst-db: exceeded quota: secrets; PersistentVolumeClaim scribe-dst-db: exceeded quota: storage");
     world.seen.around.refusals.clear();
     world.settle();
     assert_eq!(world.status().phase, Some(Phase::Listening));
@@ -376,6 +383,19 @@ fn answers_do_not_wait_for_writes_that_may_be_refused() {
     let then = log.lines().filter_map(|line| line.strip_prefix("  then   "));
     let then: Vec<String> = then.map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(then, [&format!("answer {id}:"), "create Snapshot", "apply Service", "apply Claim"]);
+}
+
+#[test]
+fn a_replica_that_may_not_be_deleted_does_not_hold_up_the_next() {
+    let mut world = World::listening();
+    world.sync("a", "2026-03-04T05:00:00Z");
+    world.sync("b", "2026-03-04T05:05:00Z");
+    world.shake(hello("c", 1, "2026-03-04T05:10:00Z"));
+    world.ask_commit(commit("c", 1, "2026-03-04T05:10:00Z"));
+    world.spec(|spec| spec.retain.last = 1);
+    let log = super::render::decision(&world.decide(), None);
+    let position = |what: &str| log.find(what).unwrap_or_else(|| panic!("no {what}: {log}"));
+    assert!(position("create Snapshot") < position("delete Snapshot"));
 }
 
 #[test]

@@ -38,6 +38,18 @@ fn what_the_destination_waits_for_is_told_at_the_source() {
 }
 
 #[test]
+fn a_mover_that_falls_silent_is_not_said_to_start() {
+    let mut world = World::new(MANUAL);
+    world.start_sync();
+    mover(&mut world, "transferring", json!(null));
+    world.settle("data is sent");
+    world.seen.mover = None;
+    world.settle("no word from the mover");
+    assert_eq!(world.status().phase, Some(Phase::Transferring));
+    assert!(world.message().contains("does not answer"), "{}", world.message());
+}
+
+#[test]
 fn a_sync_that_found_nothing_changed_is_told_apart() {
     let mut world = World::new(MANUAL);
     world.start_sync();
