@@ -9,7 +9,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use scribe_crds::names::{OWNER_UID, SIDE};
 use scribe_crds::snapshots::VolumeSnapshot;
-use scribe_crds::v1alpha1::{Phase, ReplicationSource};
+use scribe_crds::v1alpha1::{Phase, ReplicationDestination, ReplicationSource};
 use scribe_tests::faults::Fault;
 use scribe_tests::fixture::{chown, noise};
 use scribe_tests::site::{Site, source_status, status};
@@ -88,6 +88,14 @@ async fn killed_in_mid_transfer(pair: Pair, side: &str) -> Result<()> {
     let volume = prepare(&pair, "ext4", destination("ext4", "1Gi"), large).await?;
     pair.source.source("db", slow()).await?;
     await_transfer(&pair).await?;
+    if side == "destination" {
+        let shown = |rd: &ReplicationDestination| {
+            let status = status(rd);
+            status.phase == Some(Phase::Transferring)
+                && status.progress.is_some_and(|progress| progress.bytes_done > 0)
+        };
+        pair.destination.await_destination("db", "in mid-transfer, and shows how far it is", shown).await?;
+    }
     hurry(&pair).await?;
     kill_movers(if side == "source" { &pair.source } else { &pair.destination }, side).await?;
     let synced = pair.source.sync("db", "first").await?;

@@ -83,7 +83,9 @@ async fn nothing_changed() -> Result<()> {
                 .await_destination("db", "published", |rd| status(rd).latest_image.is_some())
                 .await?,
         );
-        pair.source.sync("db", "second").await?;
+        let second = source_status(&pair.source.sync("db", "second").await?);
+        let told = second.latest_mover_status.context("a mover has reported")?.logs;
+        ensure!(told.contains("nothing had changed"), "the source says {told:?}");
         let later = |rd: &_| {
             status(rd).recovery_point.map(|point| point.data_time.0)
                 > before.recovery_point.as_ref().map(|point| point.data_time.0)

@@ -24,6 +24,9 @@ pub struct Notes {
 /// Puts the end into the form in which the controller reads it.
 pub fn termination(job: &SourceJob, end: Result<(), Failure>, notes: Notes) -> Termination {
     let (result, reason, message) = match end {
+        Ok(()) if notes.unchanged => {
+            (Outcome::Done, None, "nothing had changed since the newest replica".to_owned())
+        }
         Ok(()) => (Outcome::Done, None, "published".to_owned()),
         Err(failure) => (failure.outcome, Some(failure.reason), cut(&failure.message, MAX_MESSAGE)),
     };
