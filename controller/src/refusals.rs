@@ -150,10 +150,9 @@ impl Refusals {
     /// The time until a write that is left out is to be tried again.
     pub fn retry_in(&self, uid: &str, now: Instant) -> Option<Duration> {
         let all = self.all();
-        let rests =
-            all.get(uid)?.left_out.iter().filter_map(|known| known.retry_at.checked_duration_since(now));
-        // What is due is not shown any more, and needs no pass of its own.
-        rests.filter(|rest| !rest.is_zero()).min()
+        // What was not shown was tried just now. What was, may have become due while the pass lasted, and is waited for no longer.
+        let shown = all.get(uid)?.left_out.iter().filter(|known| known.is_shown);
+        shown.map(|known| known.retry_at.saturating_duration_since(now)).min()
     }
 
     /// Forgets an object that is gone.

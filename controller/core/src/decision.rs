@@ -12,7 +12,8 @@ use scribe_mover_contract::control::{Answer, Order};
 /// deed: what `then` does may be lost with the process, and is decided again from what is observed. `first` is only for what the
 /// status is about to claim, and must bear being done twice.
 ///
-/// A failed write of any step ends the pass; nothing after it is done, and the object is observed anew.
+/// A failed write of any step ends the pass; nothing after it is done, and the object is observed anew. Two exceptions, on which nothing
+/// else rests: an answer that a mover does not hear, and the deletion of a snapshot that is refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision<S> {
     /// Done before the status is written.
@@ -49,7 +50,7 @@ pub enum Action {
     AddFinalizer,
     /// Take it off: everything is gone that has to be.
     RemoveFinalizer,
-    /// POST, once. If an object of that name exists and bears our owner label, that is success; if it does not, a refusal.
+    /// POST, once. If an object of that name exists, bears our owner label and names the owner, that is success; else a refusal.
     Create(Child),
     /// Server-side apply; of a Secret without force. An object of that name that is not ours is a refusal.
     Apply(Child),

@@ -113,7 +113,7 @@ where
     }
 }
 
-/// Creates a Secret once. Whose an existing one is cannot be known, because Secrets are not read.
+/// Creates a Secret once.
 pub async fn create_secret(client: &Client, namespace: &str, secret: &Secret) -> Result<Written, ApplyError> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let name = name_of(secret);

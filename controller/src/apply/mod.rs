@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::kinds::Replication;
 use children::Written;
 use object::Object;
-use scribe_core::decision::{Action, Child, Decision};
+use scribe_core::decision::{Action, Child, ChildKind, ChildRef, Decision};
 use scribe_mover_contract::control::AnswerTo;
 
 /// How far a decision was carried out.
@@ -60,17 +60,15 @@ impl<K: Replication> Writer<'_, K> {
             applied.changed |= applied.status_written;
         }
         applied.is_recorded = true;
-        let mut unheard = None;
+        let mut passed_over = None;
         for action in &decision.then {
             match self.act(action).await {
                 Ok(written) => applied.changed |= written.is_change(),
-                // A mover that cannot be reached must not hold up what needs no mover: publication, pruning, its own removal. What is
-                // recorded is not undone by an answer that was not heard. An order is different: what follows may rest on it.
-                Err(error) if matches!(action, Action::Answer { .. }) => unheard = unheard.or(Some(error)),
+                Err(error) if holds_up_nothing(action, &error) => passed_over = passed_over.or(Some(error)),
                 Err(error) => return Err(error),
             }
         }
-        unheard.map_or(Ok(()), Err)
+        passed_over.map_or(Ok(()), Err)
     }
 
     async fn act(&mut self, action: &Action) -> Result<Written, ApplyError> {
@@ -115,5 +113,37 @@ impl<K: Replication> Writer<'_, K> {
                 Ok(Written::Changed)
             }
         }
+    }
+}
+
+/// Whether the rest of a pass is done in spite of this failure.
+///
+/// A mover that cannot be reached must not hold up what needs no mover: publication, pruning, its own removal. What is recorded is not
+/// undone by an answer that was not heard. An order is different: what follows may rest on it. And somebody may have forbidden that an
+/// old replica goes: that must not keep a new one from being made.
+fn holds_up_nothing(action: &Action, error: &ApplyError) -> bool {
+    match action {
+        Action::Answer { .. } => true,
+        Action::Delete(ChildRef { kind: ChildKind::Snapshot, .. }) => {
+            matches!(error, ApplyError::Refused { .. })
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_that_may_not_be_deleted_holds_up_nothing() {
+        let delete = |kind| Action::Delete(ChildRef { kind, name: "db".to_owned(), uid: None });
+        let refused = ApplyError::refused("delete", "db".to_owned(), "the policy says no".to_owned());
+        assert!(holds_up_nothing(&delete(ChildKind::Snapshot), &refused));
+        assert!(!holds_up_nothing(&delete(ChildKind::Pod), &refused));
+        assert!(!holds_up_nothing(&Action::RemoveFinalizer, &refused));
+        let api = kube::core::Status::failure("try later", "ServerTimeout").with_code(504).boxed();
+        let failed = ApplyError::new("delete", "db".to_owned(), kube::Error::Api(api));
+        assert!(!holds_up_nothing(&delete(ChildKind::Snapshot), &failed));
     }
 }

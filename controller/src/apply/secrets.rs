@@ -49,14 +49,20 @@ pub async fn apply(
 ) -> Result<Written, ApplyError> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let (operation, name) = ("apply", name_of(secret));
-    if whose(&api, operation, owner, name).await? == Whose::Foreign {
-        let message = "a Secret of that name exists and does not belong to this object: delete or rename it, or give this \
-                       object another name";
-        return Err(ApplyError::refused(operation, text::<Secret>(name), message.to_owned()));
+    let mut secret = secret.clone();
+    match whose(&api, operation, owner, name).await? {
+        Whose::Nobodys => {}
+        // Not one that takes its place meanwhile.
+        Whose::Ours(uid) => secret.metadata.uid = uid,
+        Whose::Foreign => {
+            let message = "a Secret of that name exists and does not belong to this object: delete or rename it, or give \
+                           this object another name";
+            return Err(ApplyError::refused(operation, text::<Secret>(name), message.to_owned()));
+        }
     }
     // Not by force: keys that somebody else put there, be it this very moment, are not ours to overwrite. The metadata alone is asked
     // for in return: the controller has no use for what the Secret holds.
-    let applied = api.patch_metadata(name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(secret)).await;
+    let applied = api.patch_metadata(name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(&secret)).await;
     applied.map_err(|error| ApplyError::of_secret(operation, text::<Secret>(name), error))?;
     Ok(Written::Changed)
 }
@@ -69,8 +75,12 @@ pub async fn delete(
     name: &str,
 ) -> Result<Written, ApplyError> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let Whose::Ours(uid) = whose(&api, "delete", owner, name).await? else {
-        return Ok(Written::Unchanged);
+    let uid = match whose(&api, "delete", owner, name).await {
+        Ok(Whose::Ours(uid)) => uid,
+        Ok(Whose::Nobodys | Whose::Foreign) => return Ok(Written::Unchanged),
+        // Somebody allows no change of it, and so it cannot be told whose it is. If it is ours, the collector takes it with its owner.
+        Err(ApplyError::Refused { .. }) => return Ok(Written::Unchanged),
+        Err(error) => return Err(error),
     };
     let preconditions = Some(Preconditions { uid, resource_version: None });
     let params = DeleteParams { preconditions, ..DeleteParams::background() };

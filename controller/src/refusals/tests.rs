@@ -195,3 +195,18 @@ fn each_refusal_has_a_pace_of_its_own() {
     let tries: Vec<u32> = entry.left_out.iter().chain(&entry.tried).map(|known| known.tries).collect();
     assert!(tries.iter().all(|tries| *tries > 8), "{tries:?}");
 }
+
+#[test]
+fn a_write_that_becomes_due_during_a_pass_is_tried_right_after_it() {
+    let (refusals, now) = (Refusals::default(), Instant::now());
+    refusals.add("1", Some(1), &refusal("Secret a", "no"), When::BeforeStatus, now, 1.0);
+    let due = refusals.show("1", Some(1), now);
+    assert_eq!(due.len(), 1);
+    let rest = refusals.retry_in("1", now).expect("a time to try it again");
+    let later = now + rest + Duration::from_millis(1);
+    // The pass was told to leave it out, and ends when it is due already.
+    refusals.recorded("1");
+    refusals.done("1");
+    assert_eq!(refusals.retry_in("1", later), Some(Duration::ZERO));
+    assert!(refusals.show("1", Some(1), later).is_empty(), "the next pass is to try it");
+}

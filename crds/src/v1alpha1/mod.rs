@@ -1,12 +1,14 @@
 //! Version `v1alpha1` of the API.
 
 mod destination;
+mod destination_status;
 mod mover;
 mod source;
 mod status;
 mod trigger;
 
 pub use destination::*;
+pub use destination_status::*;
 pub use mover::*;
 pub use source::*;
 pub use status::*;

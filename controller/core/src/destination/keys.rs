@@ -14,8 +14,8 @@ use scribe_crds::v1alpha1::KeyFingerprints;
 
 /// Makes the keys, unless they are made or the user brings their own.
 ///
-/// Secrets are not read back. Until the fingerprints are in the status, a repetition makes new keys and overwrites both Secrets, so
-/// the two never hold halves of different pairs.
+/// Secrets are not read back. Until the fingerprints are in the status, a repetition makes new keys and overwrites both Secrets (its own;
+/// one of somebody else's is a refusal), so the two never hold halves of different pairs.
 ///
 /// With keys of the user's own there are no fingerprints and no relationship: the ssh keys alone prove who is who.
 pub(super) fn keys(

@@ -92,7 +92,7 @@ pub(super) fn advance(view: &View<'_>, valid: &ValidDestination<'_>, draft: &mut
     }
 }
 
-/// Why the API server refused, in the last pass, to have the snapshot made or published.
+/// Why the API server refuses to have the snapshot made or published.
 fn refusal(view: &View<'_>, received: &Received) -> Option<(Reason, String)> {
     let refusal = view.refusal("VolumeSnapshot", &snapshot_name(view, received))?;
     let reason = if refusal.quota { Reason::QuotaExceeded } else { Reason::ObjectRefused };

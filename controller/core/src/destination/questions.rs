@@ -149,7 +149,7 @@ fn recovery_point_of(
 
 /// Somebody else's snapshot of the claim does not hold the seal, but its owner should know what it is going to hold.
 fn note_foreign_snapshots(view: &View<'_>, draft: &mut Draft) {
-    for snapshot in view.seen.snapshots.iter().filter(|snapshot| !view.is_ours(snapshot)) {
+    for snapshot in view.seen.snapshots.iter().filter(|snapshot| !view.owner.owns(&snapshot.metadata)) {
         if snapshot.status.as_ref().is_none_or(|status| status.creation_time.is_none()) {
             let name = name_of(&snapshot.metadata);
             draft.note(

@@ -84,7 +84,7 @@ impl<'a> View<'a> {
         valid.and_then(|valid| valid.publish_timeout).unwrap_or(self.settings.publish_timeout)
     }
 
-    /// Whether a write of this object was refused in the last pass, and why.
+    /// Whether a write of this object is refused, as far as is known, and why.
     pub fn refusal(&self, kind: &str, name: &str) -> Option<&'a Refusal> {
         let object = format!("{kind} {name}");
         self.seen.around.refusals.iter().rev().find(|refusal| refusal.object == object)

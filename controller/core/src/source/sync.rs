@@ -92,7 +92,7 @@ fn allowed<'p>(pass: &mut Pass<'_>, plan: &'p Plan) -> Option<&'p ValidSource> {
     }
 }
 
-/// A write of one of these objects that the API server refused in the last pass. What was refused of others fails nothing.
+/// A write of one of these objects that the API server refuses, as far as is known. What was refused of others fails nothing.
 fn refused(pass: &Pass<'_>, names: &[String]) -> Option<(Reason, String)> {
     let concerns = |object: &str| {
         let in_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';

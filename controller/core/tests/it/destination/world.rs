@@ -1,6 +1,11 @@
 //! A made-up cluster: it carries decisions out as the API server, the snapshotter and the mover would, and objects to every one that
 //! would break an invariant.
 
+mod invariants;
+mod mover;
+
+pub use mover::{commit, hello};
+
 use super::render;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
@@ -15,13 +20,7 @@ use scribe_crds::snapshots::{
     VolumeSnapshot, VolumeSnapshotContent, VolumeSnapshotContentSpec, VolumeSnapshotStatus,
 };
 use scribe_crds::v1alpha1::{DestinationStatus, ReplicationDestination};
-use scribe_mover_contract::control::{
-    Activity, Answer, CommitVerdict, MoverState, Order, Question, QuestionKind, SessionState,
-};
-use scribe_mover_contract::peer::{
-    Abilities, Commit, Comparison, Consistency, Counts, Handshake, PublicationState, Published, Verdict,
-    VolumeMode,
-};
+use scribe_mover_contract::control::Answer;
 use std::collections::BTreeMap;
 
 /// Keys, ids and tokens that a reader recognises.
@@ -409,97 +408,6 @@ impl World {
         claim.status = serde_json::from_value(status).unwrap();
     }
 
-    pub fn start_mover(&mut self) {
-        self.serial += 1;
-        let name = self.seen.pods[0].metadata.name.clone().unwrap();
-        let state = MoverState {
-            protocol: 1,
-            instance: format!("instance-{}", self.serial),
-            revision: 1,
-            activity: Activity::Listening,
-            seal: Some(1),
-            session: None,
-            waiting: None,
-            progress: None,
-            questions: Vec::new(),
-            abilities: Some(abilities()),
-            free_bytes: None,
-            capacity_bytes: Some(10 << 30),
-            last_failure: None,
-        };
-        self.seen.mover = Some((name, state));
-    }
-
-    pub fn mover(&mut self) -> &mut MoverState {
-        &mut self.seen.mover.as_mut().expect("a mover").1
-    }
-
-    pub fn ask(&mut self, about: QuestionKind) -> u64 {
-        self.serial += 1;
-        if let QuestionKind::Handshake(hello) = &about {
-            // What is offered was cut before.
-            self.now = self.now.max(hello.data_time);
-        }
-        let (id, asked_at) = (self.serial, self.now);
-        self.mover().questions.push(Question { id, asked_at, about });
-        id
-    }
-
-    /// A source shakes hands; the world settles; the answer.
-    pub fn shake(&mut self, hello: Handshake) -> Verdict {
-        let id = self.ask(QuestionKind::Handshake(Box::new(hello)));
-        self.settle();
-        self.verdict(id)
-    }
-
-    pub fn is_answered(&self, id: u64) -> bool {
-        self.answers.iter().any(|(question, _)| *question == id)
-    }
-
-    pub fn answer_to(&self, id: u64) -> &Answer {
-        let answer = self.answers.iter().rev().find(|(question, _)| *question == id);
-        &answer.unwrap_or_else(|| panic!("question {id} was not answered: {:?}", self.answers)).1
-    }
-
-    pub fn verdict(&self, id: u64) -> Verdict {
-        match self.answer_to(id) {
-            Answer::Handshake(answer) => answer.verdict.clone(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// The mover has flushed and sealed, and asks to have the commit recorded.
-    pub fn commit(&mut self, commit: Commit) -> CommitVerdict {
-        let id = self.ask_commit(commit);
-        self.settle();
-        match self.answer_to(id) {
-            Answer::Commit(verdict) => verdict.clone(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    pub fn ask_commit(&mut self, commit: Commit) -> u64 {
-        self.serial += 1;
-        let seal = self.serial;
-        self.mover().seal = Some(seal);
-        self.mover().activity = Activity::Committing;
-        self.ask(QuestionKind::Commit { commit, seal })
-    }
-
-    pub fn published(&mut self, sync: &str) -> PublicationState {
-        let id = self.ask(QuestionKind::Published(Published { sync_id: sync.into(), attempt: 1 }));
-        self.settle();
-        if !self.is_answered(id) {
-            // "Not yet" is not said at once.
-            self.pass_time(10);
-            self.settle();
-        }
-        match self.answer_to(id) {
-            Answer::Published(state) => state.clone(),
-            other => panic!("{other:?}"),
-        }
-    }
-
     pub fn snapshot(&mut self, name: &str) -> &mut VolumeSnapshot {
         let found =
             self.seen.snapshots.iter_mut().find(|snapshot| snapshot.metadata.name.as_deref() == Some(name));
@@ -537,142 +445,9 @@ impl World {
         }
     }
 
-    /// A whole sync, from handshake to publication.
-    pub fn sync(&mut self, id: &str, data_time: &str) {
-        assert!(matches!(self.shake(hello(id, 1, data_time)), Verdict::Send { .. }));
-        assert!(matches!(self.commit(commit(id, 1, data_time)), CommitVerdict::Recorded { .. }));
-        self.snapshots_ready();
-        self.settle();
-        assert!(matches!(self.published(id), PublicationState::Yes { .. }));
-    }
-
     pub fn start_deletion(&mut self) {
         self.seen.destination.metadata.deletion_timestamp = Some(Time(self.now));
     }
-
-    /// The mover pod ends.
-    pub fn kill_mover(&mut self, exit: i32) {
-        let finished = self.now;
-        let pod = self.seen.pods.first_mut().expect("a pod");
-        let status = serde_json::json!({"phase": "Failed", "containerStatuses": [{
-            "name": "mover", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-            "state": {"terminated": {"exitCode": exit, "reason": "Error", "finishedAt": finished}}}]});
-        pod.status = serde_json::from_value(status).unwrap();
-        self.seen.mover = None;
-    }
-
-    fn answered(&mut self, instance: &str, question: u64, answer: &Answer) {
-        let status = self.status().clone();
-        let highest = self.highest_token;
-        let Some((_, mover)) = self.seen.mover.as_mut().filter(|(_, mover)| mover.instance == instance)
-        else {
-            return;
-        };
-        let Some(at) = mover.questions.iter().position(|open| open.id == question) else { return };
-        let open = mover.questions.remove(at);
-        match (&open.about, answer) {
-            (QuestionKind::Handshake(hello), Answer::Handshake(answer)) => {
-                if let Verdict::Send { token, clean, .. } = &answer.verdict {
-                    let dirty = status
-                        .dirty
-                        .as_ref()
-                        .expect("sending was allowed before the claim was recorded as dirty");
-                    assert_eq!(dirty.sync_id, hello.sync_id);
-                    assert_eq!(status.source.as_ref().expect("a pin").claim_uid, hello.claim_uid);
-                    assert!(*token > highest, "the fencing token does not rise");
-                    assert_eq!(mover.seal, None, "sending was allowed to a sealed mover");
-                    assert_eq!(status.sessions.last().unwrap().clean, *clean);
-                    self.highest_token = *token;
-                    mover.activity = Activity::Transferring;
-                    mover.session = Some(SessionState {
-                        sync_id: hello.sync_id.clone(),
-                        attempt: hello.attempt,
-                        token: *token,
-                        connected: true,
-                    });
-                }
-            }
-            (QuestionKind::Commit { commit, .. }, Answer::Commit(verdict)) => {
-                mover.activity = Activity::Listening;
-                if let Some(session) = &mut mover.session {
-                    session.connected = false;
-                }
-                if let CommitVerdict::Recorded { .. } = verdict {
-                    let received = status.received.as_ref().expect("answered before it was recorded");
-                    assert_eq!((&received.sync_id, &received.cut), (&commit.sync_id, &commit.cut_uid));
-                    assert!(status.dirty.is_none());
-                }
-            }
-            (QuestionKind::Published(_), Answer::Published(_)) => {}
-            (about, answer) => panic!("{about:?} was answered with {answer:?}"),
-        }
-        self.answers.push((question, answer.clone()));
-    }
-
-    fn ordered(&mut self, order: &Order) {
-        let uncut = self
-            .seen
-            .snapshots
-            .iter()
-            .filter(|snapshot| is_ours(&snapshot.metadata))
-            .any(|snapshot| snapshot.status.as_ref().is_none_or(|status| status.creation_time.is_none()));
-        let Some((_, mover)) = &mut self.seen.mover else { return };
-        match order {
-            Order::Unseal { seal } if mover.seal == Some(*seal) => {
-                assert!(!uncut, "unsealed while a snapshot of ours is not cut");
-                mover.seal = None;
-                mover.session = None;
-                mover.activity = Activity::Listening;
-            }
-            Order::EndSession { token }
-                if mover.session.as_ref().is_none_or(|session| session.token == *token) =>
-            {
-                mover.session = None;
-                mover.activity = Activity::Listening;
-                mover.seal = Some(99);
-            }
-            Order::Unseal { .. } | Order::EndSession { .. } => {}
-        }
-    }
-
-    /// What must hold of every status that is ever written.
-    fn check_status(&self) {
-        let status = self.status();
-        let published = |name: &str| {
-            self.seen.snapshots.iter().any(|snapshot| {
-                snapshot.metadata.name.as_deref() == Some(name)
-                    && has_annotation(&snapshot.metadata, names::PUBLISHED)
-            })
-        };
-        assert_eq!(status.latest_image.is_some(), status.recovery_point.is_some());
-        if let Some(image) = &status.latest_image {
-            assert!(published(&image.name), "latestImage names what was not published");
-        }
-        assert!(status.replicas.iter().all(|replica| published(&replica.name)));
-        assert!(status.sessions.len() <= 32);
-        assert!(status.replicas.len() <= 128);
-        if let Some(point) = &status.recovery_point {
-            let newest = status.received.iter().map(|received| received.data_time.0);
-            let newest = newest.chain(status.replicas.iter().map(|replica| replica.data_time.0)).max();
-            assert!(Some(point.data_time.0) <= newest, "the recovery point is newer than anything received");
-        }
-    }
-
-    /// Nothing of ours is left but what is meant to stay.
-    fn check_gone(&self) {
-        assert!(!self.seen.pods.iter().any(|pod| names_owner(&pod.metadata)), "a pod is left");
-        assert!(self.seen.service.is_none(), "the Service is left");
-        assert!(self.secrets.is_empty(), "Secrets are left: {:?}", self.secrets.keys());
-        let labelled = self.seen.claim.as_ref().is_some_and(|claim| is_ours(&claim.metadata));
-        assert!(!labelled, "the claim is left");
-        for snapshot in &self.seen.snapshots {
-            assert!(!names_owner(&snapshot.metadata), "an unpublished snapshot is left");
-        }
-    }
-}
-
-fn names_owner(meta: &ObjectMeta) -> bool {
-    meta.owner_references.is_some()
 }
 
 fn has_annotation(meta: &ObjectMeta, key: &str) -> bool {
@@ -681,66 +456,4 @@ fn has_annotation(meta: &ObjectMeta, key: &str) -> bool {
 
 pub fn is_ours(meta: &ObjectMeta) -> bool {
     meta.labels.as_ref().and_then(|labels| labels.get(names::OWNER_UID)).is_some_and(|uid| uid == "rd-uid")
-}
-
-fn abilities() -> Abilities {
-    Abilities {
-        acls: true,
-        user_xattrs: true,
-        file_capabilities: false,
-        owners: false,
-        devices: false,
-        hard_links: true,
-        symlinks: true,
-        holes: true,
-        time_grain: 1,
-        case_sensitive: true,
-    }
-}
-
-/// A handshake of the right source.
-pub fn hello(sync: &str, attempt: u32, data_time: &str) -> Handshake {
-    Handshake {
-        protocol: 1,
-        sync_id: sync.into(),
-        attempt,
-        cluster_id: "west-cluster".into(),
-        claim_uid: "west-claim".into(),
-        cut_uid: format!("cut-of-{sync}"),
-        data_time: data_time.parse().unwrap(),
-        consistency: Consistency::Crash,
-        comparison: Comparison::Content,
-        relationship: "relationship-3".into(),
-        generation: 1,
-        source_name: "west/db".into(),
-        rpo_seconds: Some(900),
-        schedule: Some("*/5 * * * *".into()),
-        time_zone: None,
-        volume_mode: VolumeMode::Filesystem,
-        expected_bytes: 1 << 30,
-        expected_files: 1000,
-        sent_at: START.parse().unwrap(),
-    }
-}
-
-/// The commit that goes with [`hello`].
-pub fn commit(sync: &str, attempt: u32, data_time: &str) -> Commit {
-    Commit {
-        sync_id: sync.into(),
-        attempt,
-        claim_uid: "west-claim".into(),
-        cut_uid: format!("cut-of-{sync}"),
-        data_time: data_time.parse().unwrap(),
-        consistency: Consistency::Crash,
-        comparison: Comparison::Content,
-        unchanged: false,
-        counts: Counts {
-            bytes_total: 1 << 30,
-            bytes_sent: 1000,
-            bytes_literal: 500,
-            files_total: 1000,
-            files_sent: 2,
-            files_deleted: 0,
-        },
-    }
 }
