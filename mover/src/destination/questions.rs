@@ -11,6 +11,9 @@ use tokio::sync::oneshot;
 
 /// More than a legitimate source and its retries ever have; whoever holds the source's key must not fill our memory.
 const MAX_OPEN: usize = 16;
+/// How many of them may be about publications. Those stay open for a while even when all is well, and must leave room for handshakes
+/// and commits.
+const MAX_PUBLISHED: usize = 4;
 
 /// The questions that are open. Clones share them.
 #[derive(Clone)]
@@ -48,6 +51,9 @@ impl Questions {
         let id = {
             let mut open = self.lock();
             open.asked.retain(|_, asked| !is_repeated(&asked.question.about, &about));
+            if is_published(&about) {
+                open.make_room_for_published();
+            }
             if open.asked.len() >= MAX_OPEN {
                 return None;
             }
@@ -96,6 +102,18 @@ impl Questions {
     }
 }
 
+impl Open {
+    /// The oldest ones give way: whoever asked has to be content with "not yet", and will ask again.
+    fn make_room_for_published(&mut self) {
+        let published = self.asked.iter().filter(|(_, asked)| is_published(&asked.question.about));
+        let published: Vec<u64> = published.map(|(&id, _)| id).collect();
+        let too_many = (published.len() + 1).saturating_sub(MAX_PUBLISHED);
+        for id in &published[..too_many] {
+            self.asked.remove(id);
+        }
+    }
+}
+
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         self.questions.lock().asked.remove(&self.id);
@@ -110,9 +128,14 @@ fn is_repeated(older: &QuestionKind, newer: &QuestionKind) -> bool {
             (&a.sync_id, a.attempt, &a.claim_uid) == (&b.sync_id, b.attempt, &b.claim_uid)
         }
         (QuestionKind::Commit { commit: a, .. }, QuestionKind::Commit { commit: b, .. }) => a == b,
-        (QuestionKind::Published(a), QuestionKind::Published(b)) => a == b,
+        // The answer is the same for every attempt.
+        (QuestionKind::Published(a), QuestionKind::Published(b)) => a.sync_id == b.sync_id,
         _ => false,
     }
+}
+
+fn is_published(about: &QuestionKind) -> bool {
+    matches!(about, QuestionKind::Published(_))
 }
 
 fn fits(about: &QuestionKind, answer: &Answer) -> bool {
@@ -127,10 +150,31 @@ fn fits(about: &QuestionKind, answer: &Answer) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use scribe_mover_contract::peer::{PublicationState, Published};
+    use scribe_mover_contract::peer::{Commit, PublicationState, Published};
 
     fn published(sync: &str) -> QuestionKind {
         QuestionKind::Published(Published { sync_id: sync.to_owned(), attempt: 1 })
+    }
+
+    fn commit() -> Commit {
+        serde_json::from_value(serde_json::json!({
+            "syncId": "s", "attempt": 1, "claimUid": "u", "cutUid": "k", "dataTime": "2026-01-01T00:00:00Z",
+            "consistency": "crash", "comparison": "content", "unchanged": false,
+            "counts": {"bytesTotal": 0, "bytesSent": 0, "bytesLiteral": 0, "filesTotal": 0, "filesSent": 0,
+                "filesDeleted": 0}
+        }))
+        .unwrap()
+    }
+
+    /// Asks, and returns as soon as the question is open.
+    async fn asked(questions: &Questions, about: QuestionKind) -> tokio::task::JoinHandle<Option<Answer>> {
+        let last = questions.lock().last;
+        let asking = questions.clone();
+        let asked = tokio::spawn(async move { asking.ask(about, Duration::from_secs(600)).await });
+        while questions.lock().last == last {
+            tokio::task::yield_now().await;
+        }
+        asked
     }
 
     async fn first_id(state: &StateCell) -> u64 {
@@ -193,5 +237,32 @@ mod tests {
         };
         questions.answer(answer(now, Answer::Published(PublicationState::Unknown))).unwrap();
         assert!(second.await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn questions_about_publications_leave_room_for_others() {
+        let state = StateCell::new();
+        let questions = Questions::new(state.clone());
+        let about =
+            |sync: usize, attempt| QuestionKind::Published(Published { sync_id: sync.to_string(), attempt });
+        let open = || {
+            let open = state.current().questions.into_iter().map(|question| question.about);
+            open.collect::<Vec<_>>()
+        };
+        // Another attempt of the same sync takes the place of the one before.
+        let replaced = asked(&questions, about(0, 1)).await;
+        let oldest = asked(&questions, about(0, 2)).await;
+        assert_eq!(replaced.await.unwrap(), None);
+        let commit = QuestionKind::Commit { commit: commit(), seal: 1 };
+        let _committing = asked(&questions, commit.clone()).await;
+        for sync in 1..MAX_PUBLISHED {
+            drop(asked(&questions, about(sync, 1)).await);
+        }
+        assert_eq!(open().len(), 1 + MAX_PUBLISHED);
+        drop(asked(&questions, about(MAX_PUBLISHED, 1)).await);
+        assert_eq!(oldest.await.unwrap(), None);
+        let expected: Vec<_> =
+            std::iter::once(commit).chain((1..=MAX_PUBLISHED).map(|sync| about(sync, 1))).collect();
+        assert_eq!(open(), expected);
     }
 }

@@ -1,5 +1,6 @@
 //! What the destination is told while rsync runs: how far it is, for whoever looks there. Nothing waits for it, and nothing fails by it.
 
+use super::ANSWER_MARGIN;
 use super::exchange::NoAnswer;
 use crate::state::StateCell;
 use scribe_mover_contract::control::Progress;
@@ -9,8 +10,9 @@ use std::time::Duration;
 
 /// How often the destination is told at most.
 const PAUSE: Duration = Duration::from_secs(5);
-/// A destination that takes longer to say that it has heard is not told any more.
-const LIMIT: Duration = Duration::from_secs(30);
+/// A destination that takes longer to say that it has heard is not told any more. It may hear late without hanging: what is told
+/// waits there for the end of an earlier transfer.
+const LIMIT: Duration = ANSWER_MARGIN;
 
 /// Tells the destination of a session how far the transfer is.
 pub struct Reporter<'a> {

@@ -6,7 +6,8 @@ use std::fs;
 
 #[tokio::test]
 async fn an_address_that_does_not_answer_is_unreachable() {
-    let pair = Pair::new();
+    let mut pair = Pair::new();
+    pair.job.timeouts.unreachable = 3;
     let end = pair.sync().await;
     assert_eq!((end.code, end.termination.reason.as_deref()), (Some(1), Some("DestinationUnreachable")));
     assert!(end.termination.message.contains("Connection refused"), "{}", end.termination.message);
@@ -14,9 +15,8 @@ async fn an_address_that_does_not_answer_is_unreachable() {
 
 #[tokio::test]
 async fn the_destination_may_come_later() {
-    let mut pair = Pair::new();
+    let pair = Pair::new();
     pair.write("a", "one");
-    pair.job.timeouts.unreachable = 60;
     let source = pair.send();
     while !source.log().contains("does not answer") {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

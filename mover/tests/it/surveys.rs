@@ -1,34 +1,27 @@
 //! What a source does before it asks to begin: it looks at all that there is, for as long as that takes.
 
-use crate::harness::{Controller, Mover, Pair, Policy};
+use crate::harness::{Controller, Gate, Mover, Pair, Policy};
 use scribe_mover_contract::control::Activity;
 use scribe_mover_contract::job::Outcome;
 use std::fs;
 
-/// A tree that takes a while to look at, and hardly any room: many names of a few files.
-fn names(pair: &Pair, files: u32, names: u32) {
-    for file in 0..files {
-        let first = pair.write(&format!("{file}/first"), "x");
-        for name in 0..names {
-            fs::hard_link(&first, first.with_file_name(name.to_string())).unwrap();
-        }
-    }
-}
-
-/// Starts a source, and waits until it looks.
-async fn surveying(pair: &Pair) -> Mover {
+/// Starts a source, and waits until it stands at the gate.
+async fn surveying(pair: &Pair, gate: &Gate) -> Mover {
     let source = pair.send();
+    gate.reached().await;
     let seen = Controller::start(&pair.address, source.control_port, Policy::default()).await;
-    seen.wait_for(|state| state.activity == Activity::Surveying).await;
+    assert_eq!(seen.state().await.activity, Activity::Surveying);
     source
 }
 
 #[tokio::test]
 async fn a_source_looks_before_it_asks_and_ends_when_told_to() {
     let pair = Pair::new();
-    names(&pair, 4, 50_000);
+    let file = pair.write("folder/a", "x");
+    // It is not opened before the end: a source does not wait for storage that does not answer.
+    let gate = Gate::shut(file.parent().unwrap());
     let (_mover, controller) = pair.listen().await;
-    let source = surveying(&pair).await;
+    let source = surveying(&pair, &gate).await;
     source.terminate();
     let end = source.end().await;
     assert_eq!((end.code, end.termination.result), (Some(1), Outcome::Transient), "{}", end.log);
@@ -40,14 +33,18 @@ async fn a_source_looks_before_it_asks_and_ends_when_told_to() {
 
 #[tokio::test]
 async fn a_connection_that_is_lost_during_the_survey_is_made_again() {
-    let mut pair = Pair::new();
-    pair.job.timeouts.unreachable = 60;
-    names(&pair, 1, 50_000);
+    let pair = Pair::new();
+    let first = pair.write("folder/first", "x");
+    for name in 0..2000 {
+        fs::hard_link(&first, first.with_file_name(name.to_string())).unwrap();
+    }
+    let gate = Gate::shut(first.parent().unwrap());
     let (mover, controller) = pair.listen().await;
-    let source = surveying(&pair).await;
+    let source = surveying(&pair, &gate).await;
     mover.kill().await;
     assert!(controller.policy().handshakes.is_empty());
     let (_mover, controller) = pair.listen().await;
+    drop(gate);
     let end = source.end().await;
     assert_eq!(end.code, Some(0), "{}", end.log);
     assert_eq!(end.log.matches("surveyed").count(), 1, "{}", end.log);

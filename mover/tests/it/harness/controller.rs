@@ -1,5 +1,6 @@
 //! The destination's controller, played by the test: it answers what the mover asks, by a policy.
 
+use super::LIMIT;
 use super::mover::TOKEN;
 use reqwest::{Client, StatusCode};
 use scribe_mover_contract::control::{
@@ -103,12 +104,19 @@ impl Controller {
         self.api.state(0, 0).await.expect("the mover is gone")
     }
 
-    /// Waits until the mover's state is as wanted.
+    /// Waits until the mover's state is as wanted. Fails after [`LIMIT`].
     pub async fn wait_for(&self, wanted: impl Fn(&MoverState) -> bool) -> MoverState {
         let mut state = self.state().await;
-        while !wanted(&state) {
-            state = self.api.state(state.revision, 60).await.expect("the mover is gone");
-        }
+        let waited = tokio::time::timeout(LIMIT, async {
+            while !wanted(&state) {
+                state = self.api.state(state.revision, 60).await.expect("the mover is gone");
+            }
+        });
+        assert!(
+            waited.await.is_ok(),
+            "in {} s its state has not become as wanted: {state:?}",
+            LIMIT.as_secs()
+        );
         state
     }
 
@@ -131,13 +139,15 @@ impl Drop for Controller {
 
 impl Api {
     async fn first_state(&self) -> MoverState {
-        for _ in 0..200 {
-            if let Some(state) = self.state(0, 0).await {
-                return state;
+        let answered = tokio::time::timeout(LIMIT, async {
+            loop {
+                if let Some(state) = self.state(0, 0).await {
+                    return state;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        panic!("the mover does not answer; see its log");
+        });
+        answered.await.expect("the mover does not answer; see its log")
     }
 
     async fn state(&self, after: u64, wait: u64) -> Option<MoverState> {

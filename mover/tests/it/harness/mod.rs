@@ -1,11 +1,13 @@
 //! A source and a destination on one machine.
 
 mod controller;
+mod gate;
 mod mover;
 mod tree;
 mod volume;
 
 pub use controller::{Controller, Policy, Publishing};
+pub use gate::Gate;
 pub use mover::{Identity, Mover, SyncEnd};
 pub use tree::describe;
 pub use volume::Volume;
@@ -18,9 +20,12 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
+/// What has not happened by then will not, even on a machine that is busy with other things. A test fails then, and does not hang.
+pub const LIMIT: Duration = Duration::from_secs(240);
 /// The user that most movers run as: `nonroot` by convention, and in nobody's passwd.
 pub const USER: u32 = 65532;
 /// The group that the kubelet would give to a receiving volume.
@@ -122,7 +127,9 @@ impl Pair {
     /// Logs in as a source does that is not ours, and runs a command with that input.
     pub async fn ssh(&self, command: &str, input: &str) -> Output {
         let config = self.folder.path().join("ssh_config");
-        let (key, port) = (self.keys("source").join("source"), self.ssh_port);
+        // ssh wants it to be nobody else's, and our sources have to read theirs.
+        let (key, port) = (self.folder.path().join("stranger"), self.ssh_port);
+        fs::copy(self.keys("source").join("source"), &key).unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
         let lines = format!(
             "Host *\nHostName 127.0.0.1\nPort {port}\nUser scribe\nIdentityFile {}\nIdentitiesOnly yes\n\
@@ -200,7 +207,7 @@ fn job(sync_id: &str) -> SourceJob {
         port: None,
         bandwidth_limit: None,
         excludes: Vec::new(),
-        timeouts: Timeouts { connect: 5, silence: 6, unreachable: 3, poll: 1, answer: 10 },
+        timeouts: Timeouts { connect: 5, silence: 6, unreachable: 60, poll: 1, answer: 10 },
     }
 }
 

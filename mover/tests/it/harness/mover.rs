@@ -1,6 +1,6 @@
 //! A mover as a process, in namespaces of its own as in a pod: it is process 1, and all its processes end with it.
 
-use super::{FS_GROUP, Pair, text};
+use super::{FS_GROUP, LIMIT, Pair, text};
 use rustix::process::{Pid, Signal, kill_process};
 use scribe_mover_contract::job::{JOB_VARIABLE, Job, Termination};
 use scribe_mover_contract::{PRIVILEGED_DESTINATION_CAPABILITIES, PRIVILEGED_SOURCE_CAPABILITIES};
@@ -96,9 +96,9 @@ impl Mover {
         Self { child, folder: folder.to_owned(), end: end.to_owned(), control_port }
     }
 
-    /// Waits until it ends.
+    /// Waits until it ends. Fails after [`LIMIT`].
     pub async fn end(mut self) -> SyncEnd {
-        let code = self.child.wait().await.unwrap().code();
+        let code = self.ended().await;
         let (log, text) = (self.log(), fs::read_to_string(self.folder.join("termination")).unwrap());
         let termination =
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}\n{log}"));
@@ -107,7 +107,14 @@ impl Mover {
 
     /// Waits until it ends; for one that leaves no last words.
     pub async fn code(mut self) -> Option<i32> {
-        self.child.wait().await.unwrap().code()
+        self.ended().await
+    }
+
+    async fn ended(&mut self) -> Option<i32> {
+        match tokio::time::timeout(LIMIT, self.child.wait()).await {
+            Ok(status) => status.unwrap().code(),
+            Err(_) => panic!("it has not ended in {} s\n{}", LIMIT.as_secs(), self.log()),
+        }
     }
 
     /// What it has logged so far.
