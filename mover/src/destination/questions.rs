@@ -252,6 +252,7 @@ mod tests {
         // Another attempt of the same sync takes the place of the one before.
         let replaced = asked(&questions, about(0, 1)).await;
         let oldest = asked(&questions, about(0, 2)).await;
+        assert_eq!(open(), [about(0, 2)]);
         assert_eq!(replaced.await.unwrap(), None);
         let commit = QuestionKind::Commit { commit: commit(), seal: 1 };
         let _committing = asked(&questions, commit.clone()).await;
@@ -260,9 +261,9 @@ mod tests {
         }
         assert_eq!(open().len(), 1 + MAX_PUBLISHED);
         drop(asked(&questions, about(MAX_PUBLISHED, 1)).await);
-        assert_eq!(oldest.await.unwrap(), None);
         let expected: Vec<_> =
             std::iter::once(commit).chain((1..=MAX_PUBLISHED).map(|sync| about(sync, 1))).collect();
         assert_eq!(open(), expected);
+        assert_eq!(oldest.await.unwrap(), None);
     }
 }
