@@ -41,6 +41,8 @@ pub const DESTINATION: &str = "scribe.dev/destination";
 pub const PLAN_HASH: &str = "scribe.dev/plan-hash";
 /// Annotation of a destination's mover pod: the uid of the claim that it receives into.
 pub const CLAIM_UID: &str = "scribe.dev/claim-uid";
+/// Annotation of a Secret with keys that were made: the relationship that they belong to.
+pub const RELATIONSHIP: &str = "scribe.dev/relationship";
 /// Annotation of a namespace: movers may run as root there, if it is `"true"`.
 pub const PRIVILEGED_MOVERS: &str = "scribe.dev/privileged-movers";
 

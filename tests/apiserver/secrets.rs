@@ -10,7 +10,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::Kubeconfig;
 use kube::{Api, Client};
-use scribe_crds::names::OWNER_UID;
+use scribe_crds::names::{OWNER_UID, RELATIONSHIP};
 use scribe_crds::v1alpha1::{DestinationStatus, ReplicationDestination};
 use scribe_tests::api_server::ApiServer;
 use scribe_tests::cluster::{Binaries, install_snapshot_crds, repository};
@@ -25,7 +25,7 @@ const ACCOUNT: &str = "system:serviceaccount:scribe-system:scribe-controller";
 
 /// An API server, and the controller beside it. There is no kubelet: claims and pods stay pending.
 struct World {
-    controller: Child,
+    controllers: Vec<Child>,
     client: Client,
     folder: tempfile::TempDir,
     /// Dropped last.
@@ -34,13 +34,15 @@ struct World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let _ = self.controller.kill();
-        let _ = self.controller.wait();
+        for controller in &mut self.controllers {
+            let _ = controller.kill();
+            let _ = controller.wait();
+        }
     }
 }
 
 impl World {
-    async fn start() -> Result<Self> {
+    async fn start(controllers: usize) -> Result<Self> {
         let server = ApiServer::start().await?;
         let client = server.client().await?;
         install(&client).await?;
@@ -50,8 +52,9 @@ impl World {
         let binding = manifest::<ClusterRoleBinding>("cluster-role-binding.yaml")?;
         Api::all(client.clone()).create(&PostParams::default(), &binding).await?;
         let folder = tempfile::tempdir()?;
-        let controller = controller(&server, folder.path())?;
-        Ok(Self { controller, client, folder, _server: server })
+        let controllers =
+            (0..controllers).map(|_| controller(&server, folder.path())).collect::<Result<_>>()?;
+        Ok(Self { controllers, client, folder, _server: server })
     }
 
     fn api<K>(&self) -> Api<K>
@@ -141,7 +144,7 @@ fn controller(server: &ApiServer, folder: &std::path::Path) -> Result<Child> {
     let own = std::env::current_exe()?;
     let program =
         own.ancestors().nth(2).context("tests lie in a folder of cargo's")?.join("scribe-controller");
-    let log = std::fs::File::create(folder.join("log"))?;
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("log"))?;
     // It dies with the thread of the test, however that ends.
     Command::new("setpriv")
         .args(["--pdeathsig=KILL", "--"])
@@ -170,7 +173,7 @@ fn owner(secret: &Secret) -> Option<&String> {
 /// The whole life of a destination among Secrets that others made or changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_of_others_stay_as_they_are() -> Result<()> {
-    let world = World::start().await?;
+    let world = World::start(1).await?;
     let secrets = world.api::<Secret>();
     // One that was carried here for the reverse direction, and one that has nothing in common with what is to be written.
     let carried = world.secret("scribe-dst-db-source", &[("source", "mine"), ("address", "far")]).await?;
@@ -227,6 +230,33 @@ async fn secrets_of_others_stay_as_they_are() -> Result<()> {
     ensure!(secrets.get("scribe-dst-db-source").await? == foreign, "the foreign Secret was changed");
     for name in ["scribe-dst-db", control] {
         ensure!(secrets.get_opt(name).await?.is_none(), "Secret {name} was left behind");
+    }
+    Ok(())
+}
+
+/// For a while there are two controllers: where one takes the place of another that is not gone yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_controllers_at_once_make_one_set_of_keys() -> Result<()> {
+    let world = World::start(2).await?;
+    let names: Vec<String> = (0..20).map(|number| format!("db{number}")).collect();
+    for name in &names {
+        world.destination(name).await?;
+    }
+    for name in &names {
+        let keys = world.with_keys(name).await?.key_fingerprints.context("keys")?;
+        let secrets = world.api::<Secret>();
+        let own = secrets.get(&format!("scribe-dst-{name}")).await?;
+        let carried = secrets.get(&format!("scribe-dst-{name}-source")).await?;
+        ensure!(
+            text(&carried, "relationship") == keys.relationship,
+            "{name}: the source's keys are not the recorded ones"
+        );
+        for half in ["source.pub", "destination.pub"] {
+            ensure!(text(&own, half) == text(&carried, half), "{name}: {half} differs between the Secrets");
+        }
+        let annotations = own.metadata.annotations.unwrap_or_default();
+        let relationship = annotations.get(RELATIONSHIP);
+        ensure!(relationship == Some(&keys.relationship), "{name}: the own keys are not the recorded ones");
     }
     Ok(())
 }

@@ -50,15 +50,19 @@ pub enum Action {
     AddFinalizer,
     /// Take it off: everything is gone that has to be.
     RemoveFinalizer,
-    /// POST, once. If an object of that name exists, bears our owner label and names the owner, that is success; else a refusal.
+    /// POST, once. If an object of that name exists, bears our owner label and names the owner, that is success, for a Secret a
+    /// conflict: what it holds may be something else. Another one is a refusal.
     Create(Child),
-    /// Server-side apply; of a Secret without force. An object of that name that is not ours is a refusal.
+    /// Server-side apply; of a Secret without force, and under its resource version, if it names one. An object of that name that is
+    /// not ours is a refusal.
     Apply(Child),
     /// Patch the address and the port into the source's Secret, so that the keys need not be read back. A Secret that is not there, or
     /// is not ours, is a refusal.
     ApplyAddress {
         /// The Secret.
         secret: String,
+        /// Its resource version, if it has to be the one that was seen.
+        resource_version: Option<String>,
         /// The address.
         address: String,
         /// The port.

@@ -62,6 +62,31 @@ pub struct SourceObserved {
     pub mover: Option<(String, MoverState)>,
 }
 
+/// What was seen of a Secret that holds keys, or is to hold them. Never what is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSeen {
+    /// There is none.
+    Missing,
+    /// The object's own.
+    Ours {
+        /// Its resource version.
+        resource_version: String,
+        /// The relationship that its keys belong to.
+        relationship: Option<String>,
+    },
+    /// Somebody else's, or one that cannot be looked at.
+    Foreign,
+}
+
+/// The two Secrets that hold the keys which the controller makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySecrets {
+    /// The destination's own, looked at before the source's.
+    pub own: SecretSeen,
+    /// The source's, which its user carries away.
+    pub source: SecretSeen,
+}
+
 /// What was seen of a ReplicationDestination.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DestinationObserved {
@@ -69,6 +94,9 @@ pub struct DestinationObserved {
     pub destination: ReplicationDestination,
     /// What surrounds it.
     pub around: Surroundings,
+    /// The Secrets with the keys, while [`crate::destination::are_keys_open`] says so. The destination was still the same one after they
+    /// were looked at: so whoever finds that they disagree with it knows that this is not because he looked late.
+    pub key_secrets: Option<KeySecrets>,
     /// The receiving claim, whoever made it.
     pub claim: Option<PersistentVolumeClaim>,
     /// The Service that this object made.

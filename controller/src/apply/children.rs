@@ -3,7 +3,7 @@
 use super::error::ApplyError;
 use super::secrets;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 use scribe_core::decision::{ChildKind, ChildRef};
@@ -76,12 +76,12 @@ async fn existing<K: Kind>(api: &Api<K>, owner: &str, name: &str) -> Result<Exis
     }
 }
 
-fn taken<K: Resource<DynamicType = ()>>(operation: &'static str, name: &str) -> ApplyError {
+pub(super) fn taken<K: Resource<DynamicType = ()>>(operation: &'static str, name: &str) -> ApplyError {
     let message = "an object of that name exists and does not belong to this one: delete or rename it";
     ApplyError::refused(operation, text::<K>(name), message.to_owned())
 }
 
-fn post() -> PostParams {
+pub(super) fn post() -> PostParams {
     PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
@@ -110,17 +110,6 @@ where
             }
         }
         Err(error) => Err(ApplyError::new("create", text::<K>(name), error)),
-    }
-}
-
-/// Creates a Secret once.
-pub async fn create_secret(client: &Client, namespace: &str, secret: &Secret) -> Result<Written, ApplyError> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let name = name_of(secret);
-    match api.create(&post(), secret).await {
-        Ok(_) => Ok(Written::Changed),
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Err(taken::<Secret>("create", name)),
-        Err(error) => Err(ApplyError::of_secret("create", text::<Secret>(name), error)),
     }
 }
 

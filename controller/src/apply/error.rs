@@ -89,6 +89,12 @@ impl ApplyError {
         Self::new(operation, object, error)
     }
 
+    /// The object is not the one that was observed.
+    pub fn changed(operation: &'static str, object: String) -> Self {
+        let status = Status::failure("it has changed meanwhile", "Conflict").with_code(409);
+        Self::Conflict { operation, object, source: Box::new(kube::Error::Api(Box::new(status))) }
+    }
+
     /// A refusal, in the API server's words or in ours.
     pub fn refused(operation: &'static str, object: String, message: String) -> Self {
         // The quota admission plugin says so in words only.

@@ -10,6 +10,7 @@ mod patches;
 mod secrets;
 
 pub use error::{ApplyError, Class};
+pub use secrets::{Whose, whose};
 
 use crate::context::Context;
 use crate::kinds::Replication;
@@ -80,7 +81,7 @@ impl<K: Replication> Writer<'_, K> {
                 Child::Claim(claim) => children::create(client, namespace, owner, &**claim).await,
                 Child::Pod(pod) => children::create(client, namespace, owner, &**pod).await,
                 Child::Service(service) => children::create(client, namespace, owner, &**service).await,
-                Child::Secret(secret) => children::create_secret(client, namespace, &secret.0).await,
+                Child::Secret(secret) => secrets::create(client, namespace, owner, &secret.0).await,
                 Child::Snapshot(snapshot) => children::create(client, namespace, owner, &**snapshot).await,
             },
             Action::Apply(child) => match child {
@@ -91,8 +92,9 @@ impl<K: Replication> Writer<'_, K> {
                 Child::Snapshot(snapshot) => children::apply(client, namespace, owner, &**snapshot).await,
             },
             Action::Delete(child) => children::delete(client, namespace, owner, child).await,
-            Action::ApplyAddress { secret, address, port } => {
-                patches::address(client, namespace, owner, secret, address, *port).await
+            Action::ApplyAddress { secret, resource_version, address, port } => {
+                let into = patches::Into { secret, resource_version: resource_version.as_deref() };
+                patches::address(client, namespace, owner, into, address, *port).await
             }
             Action::LabelClaim { name, uid, resource_version } => {
                 patches::label_claim(client, namespace, owner, name, uid, resource_version).await

@@ -46,6 +46,15 @@ where
     Api::namespaced(client.clone(), namespace)
 }
 
+/// The Secret that the address goes into.
+#[derive(Clone, Copy, Debug)]
+pub struct Into<'a> {
+    /// Its name.
+    pub secret: &'a str,
+    /// Its resource version, if it has to be the one that was seen.
+    pub resource_version: Option<&'a str>,
+}
+
 /// Sets address and port in the Secret that is carried to the source, if it is ours.
 ///
 /// Not by server-side apply: where the Secret was deleted, that would make a new one without keys, which no source could use. And what
@@ -54,7 +63,7 @@ pub async fn address(
     client: &Client,
     namespace: &str,
     owner: &str,
-    secret: &str,
+    Into { secret, resource_version }: Into<'_>,
     address: &str,
     port: u16,
 ) -> Result<Written, ApplyError> {
@@ -62,7 +71,7 @@ pub async fn address(
     let operation = "write the address into";
     let refused = |message: String| ApplyError::refused(operation, format!("Secret {secret}"), message);
     let uid = match secrets::whose(&api, operation, owner, secret).await? {
-        Whose::Ours(uid) => uid,
+        Whose::Ours(meta) => meta.uid,
         Whose::Nobodys => {
             return Err(refused(
                 "it was deleted, and its keys cannot be had again: delete and make the ReplicationDestination anew".to_owned(),
@@ -77,7 +86,11 @@ pub async fn address(
     };
     let bytes = |text: String| ByteString(text.into_bytes());
     let data = BTreeMap::from([("address", bytes(address.to_owned())), ("port", bytes(port.to_string()))]);
-    let patch = json!({"metadata": {"uid": uid}, "data": data});
+    let mut metadata = json!({ "uid": uid });
+    if let Some(version) = resource_version {
+        metadata["resourceVersion"] = json!(version);
+    }
+    let patch = json!({"metadata": metadata, "data": data});
     merge(&api, operation, secret, ADDRESS_MANAGER, &patch).await
 }
 

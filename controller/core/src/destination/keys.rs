@@ -6,16 +6,30 @@ use super::view::View;
 use crate::build::pod::TOKEN_KEY;
 use crate::chance::{Chance, KeyPair};
 use crate::decision::{Action, Child, SecretChild};
+use crate::observed::{KeySecrets, SecretSeen};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
-use scribe_crds::v1alpha1::KeyFingerprints;
+use scribe_crds::v1alpha1::{KeyFingerprints, ReplicationDestination};
 
-/// Makes the keys, unless they are made or the user brings their own.
+/// Whether the keys may still be made anew, so that the Secrets have to be looked at: until their address is published. From then on the
+/// user carries the source's Secret away, and it must stay what it is.
+pub fn are_keys_open(destination: &ReplicationDestination) -> bool {
+    let Some(rsync) = destination.spec.rsync.as_ref() else { return false };
+    let status = destination.status.as_ref();
+    let is_published = status.is_some_and(|status| {
+        status.key_fingerprints.is_some() && status.method_status.contains_key("sshKeys")
+    });
+    rsync.ssh_keys.is_none() && !is_published
+}
+
+/// Makes the keys, unless they are made or the user brings their own. Whether they are settled: nothing is built on them before.
 ///
-/// Secrets are not read back. Until the fingerprints are in the status, a repetition makes new keys and overwrites both Secrets (its own;
-/// one of somebody else's is a refusal), so the two never hold halves of different pairs.
+/// What a Secret holds is not read back, but an annotation says to which relationship it belongs. Until both Secrets and the status agree on
+/// that, all three are made anew. Every write is under the version that was seen, the source's Secret comes first, and its address is
+/// published under the version that was found to agree: so a controller that is late, or another one that runs at the same time, cannot
+/// leave halves of different pairs behind.
 ///
 /// With keys of the user's own there are no fingerprints and no relationship: the ssh keys alone prove who is who.
 pub(super) fn keys(
@@ -23,31 +37,55 @@ pub(super) fn keys(
     valid: &ValidDestination<'_>,
     draft: &mut Draft,
     chance: &mut dyn Chance,
-) {
+) -> bool {
     if valid.ssh_keys.is_some() {
         draft.status.key_fingerprints = None;
-        return;
+        return true;
     }
-    if draft.status.key_fingerprints.is_some() {
-        return;
+    let Some(seen) = &view.seen.key_secrets else { return true };
+    let recorded = draft.status.key_fingerprints.as_ref().map(|keys| keys.relationship.as_str());
+    if recorded.is_some_and(|recorded| holds(&seen.own, recorded) && holds(&seen.source, recorded)) {
+        return true;
     }
-    let secrets = [view.base.clone(), names::source_secret(&view.owner.name)];
-    if secrets.iter().any(|secret| view.refusal("Secret", secret).is_some()) {
-        // The status comes after these writes: to tell that they are refused, a pass has to leave them out.
-        return draft.hold(Hold::blocking(Reason::Preparing, "makes the keys"));
+    draft.hold(Hold::blocking(Reason::Preparing, "makes the keys"));
+    let names = [names::source_secret(&view.owner.name), view.base.clone()];
+    // The status comes after these writes: to tell that they are refused, a pass has to leave them out.
+    if !names.iter().any(|name| view.refusal("Secret", name).is_some()) {
+        make(view, seen, draft, chance);
     }
+    false
+}
+
+fn holds(secret: &SecretSeen, wanted: &str) -> bool {
+    matches!(secret, SecretSeen::Ours { relationship: Some(relationship), .. } if relationship == wanted)
+}
+
+fn make(view: &View<'_>, seen: &KeySecrets, draft: &mut Draft, chance: &mut dyn Chance) {
     let (source, destination) = (chance.key_pair(), chance.key_pair());
     let relationship = chance.relationship();
-    draft.first.push(apply_secret(view, view.base.clone(), own_entries(&source, &destination)));
     let carried = source_entries(&source, &destination, &relationship);
-    draft.first.push(apply_secret(view, names::source_secret(&view.owner.name), carried));
+    let carried = secret(view, names::source_secret(&view.owner.name), carried);
+    let own = secret(view, view.base.clone(), own_entries(&source, &destination));
+    draft.first.push(write(carried, &seen.source, &relationship));
+    draft.first.push(write(own, &seen.own, &relationship));
     draft.status.key_fingerprints = Some(KeyFingerprints {
         source: source.fingerprint,
         destination: destination.fingerprint,
         relationship,
     });
-    // If the source's Secret was lost together with the status, it has no address either.
+    // The source's Secret was made anew: there is no address in it.
     draft.status.method_status.clear();
+}
+
+/// Writes a Secret, if it still is what was seen.
+fn write(mut secret: Secret, seen: &SecretSeen, relationship: &str) -> Action {
+    let annotations = secret.metadata.annotations.get_or_insert_default();
+    annotations.insert(names::RELATIONSHIP.to_owned(), relationship.to_owned());
+    if let SecretSeen::Ours { resource_version, .. } = seen {
+        secret.metadata.resource_version = Some(resource_version.clone());
+    }
+    let child = Child::Secret(SecretChild(Box::new(secret)));
+    if *seen == SecretSeen::Missing { Action::Create(child) } else { Action::Apply(child) }
 }
 
 /// The Secret that the mover takes its keys from.
@@ -59,7 +97,8 @@ pub(super) fn keys_secret<'a>(view: &'a View<'_>, valid: &ValidDestination<'a>) 
 /// keys of the user's own there is no other Secret of ours that it could be in.
 pub(super) fn apply_control_secret(view: &View<'_>) -> Action {
     let token = view.seen.around.control_token.0.clone();
-    apply_secret(view, names::destination_control(&view.owner.name), vec![(TOKEN_KEY, token)])
+    let secret = secret(view, names::destination_control(&view.owner.name), vec![(TOKEN_KEY, token)]);
+    Action::Apply(Child::Secret(SecretChild(Box::new(secret))))
 }
 
 fn own_entries(source: &KeyPair, destination: &KeyPair) -> Vec<(&'static str, String)> {
@@ -83,13 +122,13 @@ fn source_entries(
     ]
 }
 
-fn apply_secret(view: &View<'_>, name: String, entries: Vec<(&str, String)>) -> Action {
+fn secret(view: &View<'_>, name: String, entries: Vec<(&str, String)>) -> Secret {
     let data =
         entries.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect();
-    Action::Apply(Child::Secret(SecretChild(Box::new(Secret {
+    Secret {
         metadata: view.owner.child(name, None),
         type_: Some("Opaque".to_owned()),
         data: Some(data),
         ..Secret::default()
-    }))))
+    }
 }

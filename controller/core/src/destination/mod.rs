@@ -23,6 +23,7 @@ mod session;
 mod validate;
 mod view;
 
+pub use keys::are_keys_open;
 pub use validate::{ReceivingClaim, ValidDestination};
 
 use crate::chance::Chance;
@@ -107,19 +108,21 @@ fn add_finalizer(
 }
 
 fn set_up(view: &View<'_>, valid: &ValidDestination<'_>, draft: &mut Draft, chance: &mut dyn Chance) {
-    keys::keys(view, valid, draft, chance);
+    let has_keys = keys::keys(view, valid, draft, chance);
     if !view.seen.snapshots_available {
         let message =
             "the cluster has no VolumeSnapshot API: install the snapshot CRDs and the snapshot controller";
         draft.hold(Hold::blocking(Reason::SnapshotsUnavailable, message));
     }
     match claim::claim(view, valid, draft) {
-        Footing::Firm => mover::mover(view, valid, draft),
-        Footing::AsItIs => {}
+        Footing::Firm if has_keys => mover::mover(view, valid, draft),
+        Footing::Firm | Footing::AsItIs => {}
         Footing::Gone => mover::end(view, draft),
     }
     service::service(view, valid, draft);
-    service::address(view, valid, draft);
+    if has_keys {
+        service::address(view, valid, draft);
+    }
 }
 
 /// Writes that the API server refuses are tried again, at a pace that is not the core's concern; that they stay in view until then

@@ -5,6 +5,7 @@ use super::validate::ValidDestination;
 use super::view::{View, annotation, is_leaving};
 use crate::build::meta::label;
 use crate::decision::{Action, Child};
+use crate::observed::SecretSeen;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use scribe_crds::conditions::Reason;
@@ -97,10 +98,6 @@ pub(super) fn address(view: &View<'_>, valid: &ValidDestination<'_>, draft: &mut
         }
         return;
     };
-    if valid.ssh_keys.is_none() && draft.status.key_fingerprints.is_none() {
-        // There is no Secret yet that it could stand in.
-        return;
-    }
     let secret = valid.ssh_keys.is_none().then(|| names::source_secret(&view.owner.name));
     let mut method =
         BTreeMap::from([("address".to_owned(), address.clone()), ("port".to_owned(), port.to_string())]);
@@ -112,7 +109,12 @@ pub(super) fn address(view: &View<'_>, valid: &ValidDestination<'_>, draft: &mut
         return;
     }
     if let Some(secret) = secret {
-        draft.first.push(Action::ApplyAddress { secret, address, port });
+        // The first address goes into the very keys that were found to agree.
+        let resource_version = view.seen.key_secrets.as_ref().and_then(|secrets| match &secrets.source {
+            SecretSeen::Ours { resource_version, .. } => Some(resource_version.clone()),
+            SecretSeen::Missing | SecretSeen::Foreign => None,
+        });
+        draft.first.push(Action::ApplyAddress { secret, resource_version, address, port });
     }
     draft.status.method_status = method;
 }

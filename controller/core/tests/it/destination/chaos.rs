@@ -6,10 +6,10 @@ use scribe_mover_contract::control::{Activity, QuestionKind};
 use scribe_mover_contract::peer::{PublicationState, Verdict};
 
 /// SplitMix64: a seed that fails can be written down.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

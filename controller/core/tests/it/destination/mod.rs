@@ -5,6 +5,7 @@ mod deletion;
 mod publication;
 mod refusals;
 mod render;
+mod rivals;
 mod sessions;
 mod setup;
 mod world;

@@ -78,8 +78,9 @@ pub fn action(action: &Action) -> String {
         Action::RemoveFinalizer => "remove the finalizer".into(),
         Action::Create(child) => format!("create {}", self::child(child)),
         Action::Apply(child) => format!("apply {}", self::child(child)),
-        Action::ApplyAddress { secret, address, port } => {
-            format!("apply {address}:{port} to Secret {secret}")
+        Action::ApplyAddress { secret, resource_version, address, port } => {
+            let version = resource_version.as_ref().map(|version| format!(" at resource version {version}"));
+            format!("apply {address}:{port} to Secret {secret}{}", version.unwrap_or_default())
         }
         Action::Delete(child) => format!("delete {:?} {}", child.kind, child.name),
         Action::LabelClaim { name, resource_version, .. } => {

@@ -44,9 +44,9 @@ fn keys_are_made_again_until_they_are_recorded() {
     let mut world = World::new(RD);
     world.pass();
     let decision = world.decide();
-    // Dies after the own Secret: the source's was not written.
+    // Dies after the source's Secret: the destination's own was not written.
     world.carry_out(&decision, 1);
-    assert_eq!(world.secrets["scribe-dst-db"]["destination"], "private-2");
+    assert_eq!(world.secrets["scribe-dst-db-source"]["source"], "private-1");
     world.settle();
     let (own, carried) = (&world.secrets["scribe-dst-db"], &world.secrets["scribe-dst-db-source"]);
     assert_eq!(own["source.pub"], carried["source.pub"]);
@@ -66,6 +66,7 @@ fn the_address_is_in_the_secret_before_it_is_in_the_status() {
         decision.first,
         [Action::ApplyAddress {
             secret: "scribe-dst-db-source".into(),
+            resource_version: None,
             address: "10.0.0.77".into(),
             port: 22
         }]

@@ -3,8 +3,10 @@
 
 mod invariants;
 mod mover;
+mod secrets;
 
 pub use mover::{commit, hello};
+pub use secrets::{Conflict, OWN, SOURCE, StoredSecret};
 
 use super::render;
 use jiff::{SignedDuration, Timestamp};
@@ -53,7 +55,7 @@ pub struct World {
     pub settings: Settings,
     pub now: Timestamp,
     pub chance: Counter,
-    pub secrets: BTreeMap<String, BTreeMap<String, String>>,
+    pub secrets: BTreeMap<String, StoredSecret>,
     /// What the mover was told, newest last: question and answer.
     pub answers: Vec<(u64, Answer)>,
     /// Whether contents of deleted snapshots stay until somebody sees to it.
@@ -67,6 +69,8 @@ pub struct World {
     /// The highest fencing token that the mover was given.
     pub highest_token: u64,
     serial: u64,
+    /// Of the destination and of Secrets.
+    version: u64,
 }
 
 pub const START: &str = "2026-03-04T05:00:00Z";
@@ -93,6 +97,7 @@ impl World {
                     warnings: Vec::new(),
                     refusals: Vec::new(),
                 },
+                key_secrets: None,
                 claim: None,
                 service: None,
                 pods: Vec::new(),
@@ -112,6 +117,7 @@ impl World {
             is_gone: false,
             highest_token: 0,
             serial: 0,
+            version: 0,
         }
     }
 
@@ -137,6 +143,7 @@ impl World {
 
     pub fn decide(&mut self) -> Decision<DestinationStatus> {
         self.observe_contents();
+        self.observe_secrets();
         decide(&self.seen, &self.settings, self.now, &mut self.chance)
     }
 
@@ -174,7 +181,7 @@ impl World {
                 return;
             }
             budget -= 1;
-            self.act(action);
+            self.act(action).expect("nobody else writes");
         }
         if budget == 0 {
             return;
@@ -183,20 +190,58 @@ impl World {
             && self.seen.destination.status.as_ref() != Some(status)
         {
             budget -= 1;
-            // As the API server would give it back.
-            let text = serde_json::to_string(status).unwrap();
-            let stored: DestinationStatus = serde_json::from_str(&text).unwrap();
-            assert_eq!(&stored, status, "the status does not survive being stored");
-            self.seen.destination.status = Some(stored);
-            self.check_status();
+            self.write_status(status);
         }
         for action in &decision.then {
             if budget == 0 {
                 return;
             }
             budget -= 1;
-            self.act(action);
+            self.act(action).expect("nobody else writes");
         }
+    }
+
+    fn write_status(&mut self, status: &DestinationStatus) {
+        // As the API server would give it back.
+        let text = serde_json::to_string(status).unwrap();
+        let stored: DestinationStatus = serde_json::from_str(&text).unwrap();
+        assert_eq!(&stored, status, "the status does not survive being stored");
+        self.seen.destination.status = Some(stored);
+        self.destination_changed();
+        self.check_status();
+        self.check_keys();
+    }
+
+    fn destination_changed(&mut self) {
+        self.version += 1;
+        self.seen.destination.metadata.resource_version = Some(self.version.to_string());
+    }
+
+    /// One write of a controller that last saw or wrote the destination at `version`.
+    pub fn act_under(&mut self, version: &mut Option<String>, action: &Action) -> Result<(), Conflict> {
+        let meta = &self.seen.destination.metadata;
+        if matches!(action, Action::AddFinalizer) && meta.resource_version != *version {
+            return Err(Conflict);
+        }
+        self.act(action)?;
+        if matches!(action, Action::AddFinalizer) {
+            version.clone_from(&self.seen.destination.metadata.resource_version);
+        }
+        Ok(())
+    }
+
+    /// The status, by a controller that last saw or wrote the destination at `version`.
+    pub fn write_status_under(
+        &mut self,
+        version: &mut Option<String>,
+        status: DestinationStatus,
+    ) -> Result<(), Conflict> {
+        if self.seen.destination.metadata.resource_version != *version {
+            return Err(Conflict);
+        }
+        self.write_status(&status);
+        version.clone_from(&self.seen.destination.metadata.resource_version);
+        Ok(())
     }
 
     /// Passes until nothing changes any more, then asserts that one more does nothing. What was done, as text.
@@ -216,21 +261,23 @@ impl World {
         panic!("it does not settle:\n{log}");
     }
 
-    fn act(&mut self, action: &Action) {
+    fn act(&mut self, action: &Action) -> Result<(), Conflict> {
         match action {
             Action::AddFinalizer => {
                 self.seen.destination.metadata.finalizers = Some(vec![names::FINALIZER.to_owned()]);
+                self.destination_changed();
             }
             Action::RemoveFinalizer => {
                 self.check_gone();
                 self.is_gone = true;
             }
+            Action::Create(Child::Secret(secret)) => return self.create_secret(&secret.0),
+            Action::Apply(Child::Secret(secret)) => return self.apply_secret(&secret.0),
             Action::Create(child) => self.create(child),
             Action::Apply(child) => self.apply(child),
-            Action::ApplyAddress { secret, address, port } => {
-                let entries = self.secrets.entry(secret.clone()).or_default();
-                entries.insert("address".into(), address.clone());
-                entries.insert("port".into(), port.to_string());
+            Action::ApplyAddress { secret, resource_version, address, port } => {
+                let address = [("address", address.clone()), ("port", port.to_string())];
+                return self.write_address(secret, resource_version.as_deref(), address);
             }
             Action::Delete(child) => self.delete(child),
             Action::LabelClaim { uid, resource_version, .. } => {
@@ -264,6 +311,7 @@ impl World {
             Action::Answer { instance, question, answer, .. } => self.answered(instance, *question, answer),
             Action::Order { order, .. } => self.ordered(order),
         }
+        Ok(())
     }
 
     fn meta(&mut self, meta: &ObjectMeta, kind: &str) -> ObjectMeta {
@@ -318,13 +366,6 @@ impl World {
 
     fn apply(&mut self, child: &Child) {
         match child {
-            Child::Secret(secret) => {
-                let name = secret.0.metadata.name.clone().unwrap();
-                let entries = self.secrets.entry(name).or_default();
-                for (key, value) in secret.0.data.iter().flatten() {
-                    entries.insert(key.clone(), String::from_utf8(value.0.clone()).unwrap());
-                }
-            }
             Child::Service(service) => {
                 let metadata = match &self.seen.service {
                     Some(before) => ObjectMeta {
@@ -350,7 +391,7 @@ impl World {
                 let spec = self.seen.claim.as_mut().expect("the claim").spec.as_mut().unwrap();
                 spec.resources = claim.spec.as_ref().unwrap().resources.clone();
             }
-            Child::Pod(_) | Child::Snapshot(_) => panic!("applied: {child:?}"),
+            Child::Pod(_) | Child::Snapshot(_) | Child::Secret(_) => panic!("applied: {child:?}"),
         }
     }
 
