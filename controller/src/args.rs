@@ -20,7 +20,7 @@ pub struct Args {
     /// The namespace of the controller
     #[arg(long, env = "SCRIBE_NAMESPACE", default_value = "scribe-system")]
     pub namespace: String,
-    /// The name of this controller in Events, usually that of its pod
+    /// The name of this controller in Events and in the Lease: no other one may bear it at the same time, so usually that of its pod
     #[arg(long, env = "SCRIBE_INSTANCE", default_value = "scribe-controller")]
     pub instance: String,
     /// Where health and metrics are served
@@ -32,6 +32,15 @@ pub struct Args {
     /// The form of log lines
     #[arg(long, env = "SCRIBE_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
+    /// The Lease that is held by the one controller that works, in the controller's namespace
+    #[arg(long, env = "SCRIBE_LEASE_NAME", default_value = "scribe-controller")]
+    pub lease_name: String,
+    /// How long another controller waits before it takes the place of one that is not heard of any more
+    #[arg(long, env = "SCRIBE_LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
+    pub lease_duration: Duration,
+    /// How often a controller that waits for its turn looks at the Lease
+    #[arg(long, env = "SCRIBE_LEASE_RETRY", default_value = "2s", value_parser = duration)]
+    pub lease_retry: Duration,
     /// How many objects of each kind are worked on at the same time
     #[arg(long, env = "SCRIBE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
@@ -159,6 +168,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(parsed.into())
 }
 
+/// It is renewed three times, and stands in the Lease in whole seconds.
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        3.. => duration(text),
+        _ => Err(format!("`{text}` is below 3s")),
+    }
+}
+
 /// A duration in whole seconds: decisions are made by the clock of the API server, which knows no less.
 fn seconds(text: &str) -> Result<i64, String> {
     let parsed = duration(text)?;
@@ -209,6 +226,8 @@ mod tests {
         for text in ["0s", "-1s", "1500ms", "ten", ""] {
             assert!(seconds(text).is_err(), "{text}");
         }
+        assert_eq!(lease_duration("3s"), Ok(Duration::from_secs(3)));
+        assert!(lease_duration("2s").is_err() && lease_duration("3500ms").is_err());
         assert_eq!(silence("2m"), Ok(120));
         assert!(silence("121s").is_err());
     }

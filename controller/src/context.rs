@@ -1,6 +1,7 @@
 //! What every reconcile is handed.
 
 use crate::control_key::ControlKey;
+use crate::lease::Term;
 use crate::metrics::Metrics;
 use crate::mover_client::Movers;
 use crate::pace::Pace;
@@ -24,6 +25,8 @@ pub struct Context {
     pub control_key: ControlKey,
     /// What the running movers say.
     pub movers: Movers,
+    /// Whether this controller may write.
+    pub term: Arc<Term>,
     /// Who is triggered by what.
     pub router: Arc<Router>,
     /// How soon an object may be looked at again.

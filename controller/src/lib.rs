@@ -2,7 +2,7 @@
 //!
 //! [`reconcile`] is the whole machine in one page: [`observe`] reads, `scribe_core` decides, [`apply`] is the only module that
 //! writes to children and statuses, [`report`] tells. Everything else feeds it: [`watches`] and [`mover_client`] say when to look
-//! again, [`pace`] how soon at the earliest.
+//! again, [`pace`] how soon at the earliest, and [`lease`] whether it is this controller's turn at all.
 #![warn(missing_docs)]
 
 pub mod admin;
@@ -13,6 +13,7 @@ pub mod chance;
 pub mod context;
 pub mod control_key;
 pub mod kinds;
+pub mod lease;
 pub mod metrics;
 pub mod mover_client;
 pub mod observe;

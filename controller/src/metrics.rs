@@ -1,10 +1,13 @@
 //! What Prometheus sees.
 
+#[cfg(test)]
+mod tests;
+
 use crate::kinds::{Facts, Side};
 use crate::router::Owner;
 use prometheus::core::Collector;
 use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use scribe_core::decision::{SyncEnded, SyncResult};
 use scribe_crds::v1alpha1::{Phase, Transfer};
@@ -68,6 +71,7 @@ pub struct Metrics {
     transfer_files: IntCounterVec,
     reconciles: IntCounterVec,
     reconcile_duration: HistogramVec,
+    is_leader: IntGauge,
     memory: Mutex<HashMap<String, Memory>>,
 }
 
@@ -81,6 +85,13 @@ struct Memory {
 fn registered<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> prometheus::Result<C> {
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
+}
+
+fn build_info(registry: &Registry) -> prometheus::Result<()> {
+    let options = Opts::new("scribe_build_info", "Always 1; the labels say what runs.");
+    let build = registered(registry, IntGaugeVec::new(options, &["version"])?)?;
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    Ok(())
 }
 
 fn with<'a>(labels: &[&'a str; 3], more: &[&'a str]) -> Vec<&'a str> {
@@ -106,14 +117,7 @@ impl Metrics {
             let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             registered(&registry, HistogramVec::new(options, labels)?)
         };
-        let build = registered(
-            &registry,
-            IntGaugeVec::new(
-                Opts::new("scribe_build_info", "Always 1; the labels say what runs."),
-                &["version"],
-            )?,
-        )?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        build_info(&registry)?;
         Ok(Self {
             recovery_point: gauge(
                 "scribe_replication_recovery_point_timestamp_seconds",
@@ -169,9 +173,18 @@ impl Metrics {
                 &["side"],
                 &RECONCILE_BUCKETS,
             )?,
+            is_leader: registered(
+                &registry,
+                IntGauge::new("scribe_is_leader", "Whether this controller is the one that works.")?,
+            )?,
             memory: Mutex::default(),
             registry,
         })
+    }
+
+    /// Whether this controller is the one that works.
+    pub fn lead(&self, is_leader: bool) {
+        self.is_leader.set(i64::from(is_leader));
     }
 
     /// Everything, in Prometheus' text format.
@@ -335,63 +348,5 @@ fn name(phase: Phase) -> &'static str {
         Phase::Waiting => "Waiting",
         Phase::Paused => "Paused",
         Phase::Failed => "Failed",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use scribe_crds::conditions::Reason;
-
-    fn owner() -> Owner {
-        Owner { side: Side::Source, namespace: "app".to_owned(), name: "db".to_owned() }
-    }
-
-    fn facts(phase: Phase) -> Facts {
-        let recovery_point = Some("2026-01-01T00:00:00Z".parse().unwrap());
-        Facts { phase: Some(phase), recovery_point, objective: Some(900.0), ..Facts::default() }
-    }
-
-    #[test]
-    fn an_object_has_series_until_it_is_gone() {
-        let metrics = Metrics::new().unwrap();
-        metrics.show("1", &owner(), &facts(Phase::Transferring));
-        metrics.show("1", &owner(), &facts(Phase::Waiting));
-        let failed = SyncEnded { result: SyncResult::Failure, reason: Some(Reason::DestinationFull) };
-        metrics.ended("1", &owner(), &failed, Some(&Transfer { bytes_sent: 7, ..Transfer::default() }));
-        let text = metrics.text().unwrap();
-        for line in [
-            r#"scribe_replication_recovery_point_timestamp_seconds{name="db",namespace="app",side="source"} 1767225600"#,
-            r#"scribe_replication_rpo_objective_seconds{name="db",namespace="app",side="source"} 900"#,
-            r#"scribe_replication_state{name="db",namespace="app",side="source",state="Waiting"} 1"#,
-            r#"scribe_replication_state{name="db",namespace="app",side="source",state="Transferring"} 0"#,
-            r#"scribe_syncs_total{name="db",namespace="app",reason="DestinationFull",result="failure",side="source"} 1"#,
-            r#"scribe_transfer_bytes_total{kind="wire",name="db",namespace="app",side="source"} 7"#,
-            r#"scribe_sync_phase_duration_seconds_count{phase="Transferring",side="source"} 1"#,
-        ] {
-            assert!(text.contains(line), "{line}\n{text}");
-        }
-        metrics.forget("1", &owner());
-        let text = metrics.text().unwrap();
-        assert!(!text.contains(r#"name="db""#), "{text}");
-        assert!(text.contains("scribe_build_info"), "{text}");
-    }
-
-    #[test]
-    fn a_recovery_point_that_is_not_known_has_no_series() {
-        let metrics = Metrics::new().unwrap();
-        metrics.show("1", &owner(), &facts(Phase::Waiting));
-        metrics.show("1", &owner(), &Facts { phase: Some(Phase::Waiting), ..Facts::default() });
-        assert!(!metrics.text().unwrap().contains("recovery_point_timestamp_seconds{"));
-    }
-
-    #[test]
-    fn a_reconcile_that_is_dropped_was_abandoned() {
-        let metrics = Metrics::new().unwrap();
-        drop(metrics.reconcile(Side::Source));
-        metrics.reconcile(Side::Source).finish(Outcome::Settled);
-        let text = metrics.text().unwrap();
-        assert!(text.contains(r#"scribe_reconciles_total{result="abandoned",side="source"} 1"#), "{text}");
-        assert!(text.contains(r#"scribe_reconciles_total{result="settled",side="source"} 1"#), "{text}");
     }
 }

@@ -44,11 +44,15 @@ enum PassError {
 
 /// Observes, decides, applies and reports; says when to come back.
 ///
-/// *Guarantees*: an object that is left alone for the sake of pace is looked at again when its pause is over.
+/// *Guarantees*: nothing is looked at before it is this controller's turn; an object that is left alone for the sake of pace is looked at
+/// again when its pause is over.
 pub async fn reconcile<K: Replication>(
     object: Arc<PartialObjectMeta<K>>,
     ctx: Arc<Context>,
 ) -> Result<Action, Infallible> {
+    if !ctx.term.begins().await {
+        return Ok(Action::await_change());
+    }
     let meta = object.meta();
     let (uid, generation) = (meta.uid.clone().unwrap_or_default(), meta.generation);
     if let Some(rest) = ctx.pace.hold(&uid, generation, Instant::now()) {
@@ -157,7 +161,7 @@ fn conclude<S: serde::Serialize>(
         ApplyError::Conflict { .. } => {
             Pass { outcome: Outcome::Conflict, passed: Passed::Failed, wake: None }
         }
-        ApplyError::Failed { .. } | ApplyError::Mover(_) => {
+        ApplyError::Failed { .. } | ApplyError::Mover(_) | ApplyError::TermOver => {
             Pass { outcome: Outcome::Failed, passed: Passed::Failed, wake: None }
         }
     }

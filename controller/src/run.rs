@@ -4,6 +4,7 @@ use crate::admin::{self, Admin};
 use crate::args::{Args, MoverImage};
 use crate::context::Context;
 use crate::control_key::{self, Place};
+use crate::lease::{Election, Term, Timing};
 use crate::metrics::Metrics;
 use crate::mover_client::Movers;
 use crate::pace::Pace;
@@ -18,7 +19,7 @@ use kube::{Api, Client, Config, ResourceExt};
 use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 /// Runs the controller until SIGTERM or SIGINT, and then until the passes that run have ended.
@@ -50,6 +51,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (first, second, third) = (shutdown.clone(), shutdown.clone(), shutdown.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(admin::serve(args.admin_address, admin, async move { first.wait().await }));
+    let (waiting, term) = (shutdown.clone(), ctx.term.clone());
+    tokio::spawn(async move {
+        waiting.wait().await;
+        term.give_up();
+    });
+    let (work_is_done, done) = oneshot::channel::<()>();
+    let mut election = tokio::spawn(election(&args, &ctx).run(async move { drop(done.await) }));
     let (client, context) = (watch_client.clone(), ctx.clone());
     tasks.spawn(async move {
         let stop = async move { second.wait().await };
@@ -70,12 +78,28 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .await;
         Ok(())
     });
-    while let Some(ended) = tasks.join_next().await {
+    loop {
+        let ended = tokio::select! {
+            ended = tasks.join_next() => ended,
+            // It ends by itself only if the Lease is lost.
+            lost = &mut election => return lost.context("the election broke down")?,
+        };
+        let Some(ended) = ended else { break };
         ended.context("a part of the controller broke down")??;
         anyhow::ensure!(shutdown.is_requested(), "a part of the controller ended without being asked to");
     }
+    // Nothing is written any more: the next controller may begin.
+    drop(work_is_done);
+    election.await.context("the election broke down")??;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn election(args: &Args, ctx: &Context) -> Election {
+    let timing =
+        Timing { duration: args.lease_duration, renewal: args.lease_duration / 3, retry: args.lease_retry };
+    let leases = Api::namespaced(ctx.client.clone(), &args.namespace);
+    Election::new(leases, args.lease_name.clone(), args.instance.clone(), timing, ctx.term.clone())
 }
 
 async fn config(args: &Args) -> anyhow::Result<Config> {
@@ -104,6 +128,7 @@ async fn context(args: &Args, client: Client, router: Arc<Router>) -> anyhow::Re
         control_key,
         movers: Movers::new(args.mover_poll, args.progress_interval, router.clone())
             .context("make an HTTP client")?,
+        term: Arc::new(Term::default()),
         router,
         pace: Pace::new(args.api_retry_max),
         refusals: Refusals::default(),

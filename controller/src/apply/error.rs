@@ -37,6 +37,9 @@ pub enum ApplyError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// It is another controller's turn.
+    #[error("this controller has not renewed its Lease in time")]
+    TermOver,
     /// A mover could not be told.
     #[error(transparent)]
     Mover(#[from] MoverError),
@@ -107,7 +110,7 @@ impl ApplyError {
         match self {
             Self::Refused { .. } => Class::Refused,
             Self::Conflict { .. } => Class::Conflict,
-            Self::Failed { .. } | Self::Mover(_) => Class::Transient,
+            Self::Failed { .. } | Self::Mover(_) | Self::TermOver => Class::Transient,
         }
     }
 }

@@ -57,6 +57,7 @@ impl<K: Replication> Writer<'_, K> {
             applied.changed |= self.act(action).await?.is_change();
         }
         if let Some(status) = &decision.status {
+            self.check_term()?;
             applied.status_written = self.object.write_status(status).await?.is_change();
             applied.changed |= applied.status_written;
         }
@@ -72,7 +73,13 @@ impl<K: Replication> Writer<'_, K> {
         passed_over.map_or(Ok(()), Err)
     }
 
+    /// Before every write: the process may have been stopped for long since the last one.
+    fn check_term(&self) -> Result<(), ApplyError> {
+        if self.ctx.term.holds() { Ok(()) } else { Err(ApplyError::TermOver) }
+    }
+
     async fn act(&mut self, action: &Action) -> Result<Written, ApplyError> {
+        self.check_term()?;
         let (client, namespace, owner) = (&self.ctx.client, self.object.namespace(), self.object.uid());
         match action {
             Action::AddFinalizer => self.object.set_finalizer(true).await,
