@@ -46,7 +46,7 @@ async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
     if waiting.is_empty() {
         (StatusCode::OK, "ok\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for the watches of {}\n", waiting.join(", ")))
+        (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for a first look at {}\n", waiting.join(", ")))
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, env = "SCRIBE_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
     /// The Lease that is held by the one controller that works, in the controller's namespace
-    #[arg(long, env = "SCRIBE_LEASE_NAME", default_value = "scribe-controller")]
+    #[arg(long, env = "SCRIBE_LEASE_NAME", default_value = "scribe-controller-leader")]
     pub lease_name: String,
     /// How long another controller waits before it takes the place of one that is not heard of any more
     #[arg(long, env = "SCRIBE_LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]

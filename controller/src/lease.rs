@@ -10,6 +10,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
+use crate::watches::Synced;
 use anyhow::bail;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -104,6 +105,8 @@ pub struct Election {
     candidate: Candidate,
     timing: Timing,
     term: Arc<Term>,
+    /// Whether the Lease was ever looked at: a controller that may not do that is not ready.
+    looked_at: Synced,
     /// The Lease as we wrote it last.
     held: Option<Lease>,
     has_led: bool,
@@ -111,9 +114,15 @@ pub struct Election {
 
 impl Election {
     /// A candidate: `instance` is what no other process calls itself at the same time, such as the name of its pod.
-    pub fn new(api: Api<Lease>, name: String, instance: String, timing: Timing, term: Arc<Term>) -> Self {
+    pub fn new(
+        api: Api<Lease>,
+        (name, instance): (String, String),
+        timing: Timing,
+        term: Arc<Term>,
+        looked_at: Synced,
+    ) -> Self {
         let candidate = Candidate::new(name, instance, timing.duration);
-        Self { api, candidate, timing, term, held: None, has_led: false }
+        Self { api, candidate, timing, term, looked_at, held: None, has_led: false }
     }
 
     /// Waits for the Lease and holds it, until `stop` resolves; then it is given back, so that the next one need not wait.
@@ -140,7 +149,10 @@ impl Election {
     /// One look or one renewal. How long to pause before the next.
     async fn step(&mut self) -> anyhow::Result<Duration> {
         match timeout(self.timing.renewal, self.take_or_renew()).await {
-            Ok(Ok(pause)) => return Ok(pause),
+            Ok(Ok(pause)) => {
+                self.looked_at.done();
+                return Ok(pause);
+            }
             Ok(Err(StepError::Taken(holder))) => {
                 self.term.end();
                 bail!("the Lease {} was taken by {holder}: this controller ends", self.candidate.name);

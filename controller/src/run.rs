@@ -45,7 +45,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut surroundings = JoinSet::new();
     let mut synced = watches::surroundings(&mut surroundings, &watch_client, &router);
     let (sources, destinations) = (Synced::new("replicationsources"), Synced::new("replicationdestinations"));
-    synced.extend([sources.clone(), destinations.clone()]);
+    let lease = Synced::new("the lease");
+    synced.extend([sources.clone(), destinations.clone(), lease.clone()]);
     let admin = Admin { ctx: ctx.clone(), watches: synced.into() };
     let concurrency = args.concurrency;
     let (first, second, third) = (shutdown.clone(), shutdown.clone(), shutdown.clone());
@@ -57,7 +58,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         term.give_up();
     });
     let (work_is_done, done) = oneshot::channel::<()>();
-    let mut election = tokio::spawn(election(&args, &ctx).run(async move { drop(done.await) }));
+    let mut election = tokio::spawn(election(&args, &ctx, lease).run(async move { drop(done.await) }));
     let (client, context) = (watch_client.clone(), ctx.clone());
     tasks.spawn(async move {
         let stop = async move { second.wait().await };
@@ -95,11 +96,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn election(args: &Args, ctx: &Context) -> Election {
+fn election(args: &Args, ctx: &Context, looked_at: Synced) -> Election {
     let timing =
         Timing { duration: args.lease_duration, renewal: args.lease_duration / 3, retry: args.lease_retry };
     let leases = Api::namespaced(ctx.client.clone(), &args.namespace);
-    Election::new(leases, args.lease_name.clone(), args.instance.clone(), timing, ctx.term.clone())
+    let names = (args.lease_name.clone(), args.instance.clone());
+    Election::new(leases, names, timing, ctx.term.clone(), looked_at)
 }
 
 async fn config(args: &Args) -> anyhow::Result<Config> {

@@ -51,7 +51,8 @@ impl Synced {
         let _ = self.is_done.subscribe().wait_for(|is_done| *is_done).await;
     }
 
-    fn done(&self) {
+    /// It has.
+    pub fn done(&self) {
         self.is_done.send_replace(true);
     }
 }

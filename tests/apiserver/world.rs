@@ -26,7 +26,7 @@ const ACCOUNT: &str = "system:serviceaccount:scribe-system:scribe-controller";
 const SYSTEM: &str = "scribe-system";
 
 /// The Lease that it takes unless told otherwise.
-pub const LEASE: &str = "scribe-controller";
+pub const LEASE: &str = "scribe-controller-leader";
 
 /// An API server, and controllers beside it. There is no kubelet: claims and pods stay pending.
 pub struct World {
@@ -150,7 +150,8 @@ async fn permit(client: &Client, leases: &[&str]) -> Result<()> {
     let mut role = manifest::<Role>("role.yaml")?;
     for rule in role.rules.iter_mut().flatten() {
         let names = rule.resource_names.iter_mut();
-        names.for_each(|names| names.extend(leases.iter().map(|&name| name.to_owned())));
+        let others = leases.iter().filter(|&&name| name != LEASE);
+        names.for_each(|names| names.extend(others.clone().map(|&name| name.to_owned())));
     }
     Api::namespaced(client.clone(), SYSTEM).create(&create, &role).await?;
     let binding = manifest::<RoleBinding>("role-binding.yaml")?;
