@@ -3,18 +3,17 @@
 //! Caches may be old, and a decision from an old view could delete what is needed: so every pass reads anew. Passes are few, because
 //! only changes trigger them.
 
-use crate::apply::{self, ApplyError, Whose};
+mod keys;
+mod restores;
+
 use crate::context::Context;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
-use scribe_core::destination::are_keys_open;
-use scribe_core::observed::{
-    DestinationObserved, KeySecrets, SecretSeen, SourceObserved, Surroundings, Warning,
-};
+use scribe_core::observed::{DestinationObserved, SourceObserved, Surroundings, Warning};
 use scribe_crds::names;
 use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
 use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource};
@@ -91,7 +90,7 @@ pub async fn destination(
     let claim_name = named.unwrap_or_else(|| base.clone());
     ctx.router.follow_claim(uid, namespace, &claim_name);
     let (key_secrets, claim, service, pods, all_snapshots, privileged_movers) = tokio::try_join!(
-        key_secrets(ctx, destination),
+        keys::secrets(ctx, destination),
         get::<PersistentVolumeClaim>(ctx, namespace, &claim_name),
         get::<Service>(ctx, namespace, &base),
         owned::<Pod>(ctx, namespace, uid),
@@ -102,6 +101,7 @@ pub async fn destination(
     let mut snapshots = all_snapshots.unwrap_or_default();
     snapshots.retain(|snapshot| is_owned(&snapshot.metadata, uid) || is_of(snapshot, &claim_name));
     let contents = contents(ctx, destination, uid, &snapshots).await?;
+    let restores = restores::of(ctx, namespace, &snapshots).await?;
     let unfinished: Vec<&ObjectMeta> = claim
         .iter()
         .filter(|claim| !is_bound(claim))
@@ -130,53 +130,11 @@ pub async fn destination(
         pods,
         snapshots_available,
         snapshots,
+        restores,
         contents,
         mover,
     };
     Ok(Seen { observed, pending_since })
-}
-
-/// The destination's own is looked at first: it is written last. And the object must not have changed meanwhile: what would be told of two
-/// different times could seem to disagree.
-async fn key_secrets(
-    ctx: &Context,
-    destination: &ReplicationDestination,
-) -> Result<Option<KeySecrets>, ObserveError> {
-    if !are_keys_open(destination) {
-        return Ok(None);
-    }
-    let name = destination.name_any();
-    let own = secret(ctx, destination, &names::destination_base(&name)).await?;
-    let source = secret(ctx, destination, &names::source_secret(&name)).await?;
-    let api: Api<ReplicationDestination> =
-        Api::namespaced(ctx.client.clone(), destination.namespace().as_deref().unwrap_or_default());
-    let what = format!("ReplicationDestination {name}");
-    let now = api.get_metadata_opt(&name).await.map_err(failed(what.clone()))?;
-    if now.and_then(|now| now.resource_version()) != destination.resource_version() {
-        return Err(ObserveError { what, source: "it has changed meanwhile".into() });
-    }
-    Ok(Some(KeySecrets { own, source }))
-}
-
-async fn secret(
-    ctx: &Context,
-    destination: &ReplicationDestination,
-    name: &str,
-) -> Result<SecretSeen, ObserveError> {
-    let (namespace, uid) = identity(&destination.metadata);
-    let api: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
-    match apply::whose(&api, "look at", uid, name).await {
-        Ok(Whose::Nobodys) => Ok(SecretSeen::Missing),
-        Ok(Whose::Ours(meta)) => Ok(SecretSeen::Ours {
-            relationship: meta.annotations.and_then(|mut all| all.remove(names::RELATIONSHIP)),
-            resource_version: meta.resource_version.unwrap_or_default(),
-        }),
-        // Where not even an empty patch is allowed, none that says more is either: that will be tried, refused and told.
-        Ok(Whose::Foreign) | Err(ApplyError::Refused { .. }) => Ok(SecretSeen::Foreign),
-        Err(error) => {
-            Err(ObserveError { what: format!("Secret {namespace}/{name}"), source: Box::new(error) })
-        }
-    }
 }
 
 /// Namespace and uid: the API server gives both to every object of these kinds.

@@ -184,6 +184,12 @@ async fn what_a_destination_may_not_be() -> Result<()> {
             ),
             ("an unknown service type", rsync(json!({ "serviceType": "ExternalName" })), "Unsupported value"),
             ("no replica", destination(json!({ "retain": { "last": 0 } })), "spec.retain.last"),
+            ("no replica of any day", destination(json!({ "retain": { "daily": 0 } })), "spec.retain.daily"),
+            (
+                "nothing within",
+                destination(json!({ "retain": { "within": "0s" } })),
+                "retain.within must be at least 1s",
+            ),
             ("too many replicas", destination(json!({ "retain": { "last": 129 } })), "spec.retain.last"),
             (
                 "an unknown policy",

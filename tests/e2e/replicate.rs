@@ -4,12 +4,15 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, ensure};
-use scribe_crds::v1alpha1::{ReplicationSource, Transfer};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::DeleteParams;
+use scribe_crds::snapshots::VolumeSnapshot;
+use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource, Transfer};
 use scribe_tests::fixture::{chown, noise};
 use scribe_tests::site::{source_status, status, synchronizing};
 use scribe_tests::tree::{Ignore, Tree};
 use scribe_tests::world::{Pair, Span, with_pair};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::specs::{APP, destination, prepare, source, with};
 
@@ -135,29 +138,52 @@ async fn on_schedule() -> Result<()> {
     .await
 }
 
-/// `retain.last: 2` keeps two, the newest ones.
+/// Old replicas go, except one that is pinned and one that a claim is being made from, for as long as they are.
 #[tokio::test]
 async fn old_replicas_are_pruned() -> Result<()> {
     with_pair("retain", Span::OneCluster, |pair| async move {
-        let spec = with(destination("ext4", "1Gi"), json!({ "retain": { "last": 2 } }));
+        let spec = with(destination("ext4", "1Gi"), json!({ "retain": { "last": 1 } }));
         let volume = prepare(&pair, "ext4", spec, |root| chown(root, APP, APP)).await?;
         pair.source.source("db", source("data")).await?;
-        for tag in ["first", "second", "third"] {
-            fs::write(volume.path.join("file"), tag)?;
-            chown(&volume.path.join("file"), APP, APP)?;
-            volume.flush()?;
-            pair.source.sync("db", tag).await?;
-        }
-        let pruned = |rd: &_| {
-            let status = status(rd);
-            status.replicas.len() == 2
-                && status.latest_image.map(|image| image.name)
-                    == status.replicas.first().map(|replica| replica.name.clone())
+        let at = &pair.destination;
+        let pin = |value: Value| json!({ "metadata": { "annotations": { "scribe.dev/pinned": value } } });
+        let first = replica(&pair, &volume, "first").await?;
+        at.patch::<VolumeSnapshot>(&first, pin(json!(""))).await?;
+        let second = replica(&pair, &volume, "second").await?;
+        // No pod uses it, so it stays pending.
+        at.claim_from(&second, "restoring", "ext4", "1Gi").await?;
+        let third = replica(&pair, &volume, "third").await?;
+        let fourth = replica(&pair, &volume, "fourth").await?;
+        let kept = |names: &[&String]| {
+            let names: Vec<String> = names.iter().map(|&name| name.clone()).collect();
+            move |rd: &ReplicationDestination| {
+                status(rd).replicas.iter().map(|replica| replica.name.clone()).eq(names.iter().cloned())
+            }
         };
-        pair.destination.await_destination("db", "holding the two newest replicas", pruned).await?;
+        let rd = at.await_destination("db", "rid of the third", kept(&[&fourth, &second, &first])).await?;
+        let why: Vec<String> =
+            status(&rd).replicas.iter().map(|replica| replica.kept_because.clone()).collect();
+        ensure!(why == ["last 1", "claim restoring is being made from it", "pinned"], "{why:?}");
+        ensure!(at.api::<VolumeSnapshot>().get_opt(&third).await?.is_none(), "{third} is still there");
+
+        at.patch::<VolumeSnapshot>(&first, pin(Value::Null)).await?;
+        at.await_destination("db", "rid of the first", kept(&[&fourth, &second])).await?;
+        at.api::<PersistentVolumeClaim>().delete("restoring", &DeleteParams::default()).await?;
+        let fifth = replica(&pair, &volume, "fifth").await?;
+        at.await_destination("db", "holding the newest alone", kept(&[&fifth])).await?;
         equal(&pair, &volume, "restored", ROOT_KEPT).await
     })
     .await
+}
+
+/// Changes the source's volume and syncs. The name of the replica.
+async fn replica(pair: &Pair, volume: &scribe_tests::site::Volume, tag: &str) -> Result<String> {
+    fs::write(volume.path.join("file"), tag)?;
+    chown(&volume.path.join("file"), APP, APP)?;
+    volume.flush()?;
+    pair.source.sync("db", tag).await?;
+    let rd = pair.destination.api::<ReplicationDestination>().get("db").await?;
+    Ok(status(&rd).latest_image.context("nothing is published")?.name)
 }
 
 /// While it is paused nothing starts; afterwards it does.

@@ -252,16 +252,25 @@ impl Site {
         let seen = snapshot.status.unwrap_or_default();
         ensure!(seen.ready_to_use == Some(true), "the published snapshot is not ready");
         let size = seen.restore_size.context("a snapshot has a size")?;
+        self.claim_from(&image.name, claim, class, &size.0).await?;
+        self.hold(claim).await
+    }
+
+    /// Makes a claim from a snapshot. It stays pending until a pod uses it.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub async fn claim_from(&self, snapshot: &str, name: &str, class: &str, size: &str) -> Result<()> {
         self.create::<PersistentVolumeClaim>(json!({
-            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": claim },
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": name },
             "spec": {
                 "accessModes": ["ReadWriteOnce"], "storageClassName": class,
                 "resources": { "requests": { "storage": size } },
-                "dataSource": { "apiGroup": image.api_group, "kind": image.kind, "name": image.name }
+                "dataSource": { "apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": snapshot }
             }
         }))
         .await?;
-        self.hold(claim).await
+        Ok(())
     }
 }
 

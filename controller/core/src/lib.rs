@@ -12,6 +12,7 @@ pub mod decision;
 pub mod destination;
 pub mod observed;
 pub mod quantity;
+pub mod retention;
 pub mod schedule;
 pub mod settings;
 pub mod source;

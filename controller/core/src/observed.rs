@@ -78,6 +78,15 @@ pub enum SecretSeen {
     Foreign,
 }
 
+/// A claim that is being made from a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restore {
+    /// The snapshot's name.
+    pub snapshot: String,
+    /// The claim's name.
+    pub claim: String,
+}
+
 /// The two Secrets that hold the keys which the controller makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySecrets {
@@ -107,6 +116,8 @@ pub struct DestinationObserved {
     pub snapshots_available: bool,
     /// Every VolumeSnapshot in the namespace that bears this object's owner label, or was taken of the receiving claim.
     pub snapshots: Vec<VolumeSnapshot>,
+    /// The snapshots of the namespace that a claim is being made from, with the claim: read while there is more than one replica.
+    pub restores: Vec<Restore>,
     /// The contents of those of them that bear the owner label and are not published, and every content that `status.releasing`
     /// names.
     pub contents: Vec<VolumeSnapshotContent>,

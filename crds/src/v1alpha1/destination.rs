@@ -69,7 +69,7 @@ pub struct ReplicationDestinationSpec {
     /// Leave the copy to a storage vendor's operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<External>,
-    /// How many published replicas are kept.
+    /// Which published replicas are kept. Default: the last three.
     #[serde(default)]
     pub retain: Retain,
     /// What becomes of the published replicas when this object is deleted. `Retain`: they stay, with their annotations. `Delete`: they
@@ -78,14 +78,41 @@ pub struct ReplicationDestinationSpec {
     pub deletion_policy: DeletionPolicy,
 }
 
-/// Which published replicas are kept. The newest is always kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Which published replicas are kept: all that any of these rules keeps. The newest one that is ready is always kept, and so are those that are
+/// annotated `scribe.dev/pinned`, and those that a claim of this namespace is being made from. Time is counted from the newest replica's data
+/// time, so that nothing runs out while replication stands still.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(crates(kube_core = "::kube_core"))]
 pub struct Retain {
     /// Keep this many of the newest replicas.
     #[serde(default = "Retain::default_last")]
     #[schemars(range(min = 1, max = 128))]
     pub last: u32,
+    /// Keep every replica whose data is at most this much older than that of the newest, for example `48h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("duration(self) >= duration('1s')", "retain.within must be at least 1s, for example 48h"))]
+    pub within: Option<Duration>,
+    /// Keep the newest replica of each of this many hours (in UTC, and of those that have one).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 128))]
+    pub hourly: Option<u32>,
+    /// Keep the newest replica of each of this many days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 128))]
+    pub daily: Option<u32>,
+    /// Keep the newest replica of each of this many weeks, from Monday on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 128))]
+    pub weekly: Option<u32>,
+    /// Keep the newest replica of each of this many months.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 128))]
+    pub monthly: Option<u32>,
+    /// Keep the newest replica of each of this many years.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 128))]
+    pub yearly: Option<u32>,
 }
 
 impl Retain {
@@ -96,7 +123,15 @@ impl Retain {
 
 impl Default for Retain {
     fn default() -> Self {
-        Self { last: Self::default_last() }
+        Self {
+            last: Self::default_last(),
+            within: None,
+            hourly: None,
+            daily: None,
+            weekly: None,
+            monthly: None,
+            yearly: None,
+        }
     }
 }
 

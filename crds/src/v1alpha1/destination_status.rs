@@ -217,6 +217,9 @@ pub struct Replica {
     pub consistency: Consistency,
     /// How changed files were found.
     pub comparison: Comparison,
+    /// Whether it is annotated `scribe.dev/pinned`, and so kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
     /// Why it is kept.
     pub kept_because: String,
 }

@@ -158,7 +158,7 @@ fn prune<'a, 'b>(
         return retain::everything(&view.replicas, "nothing is pruned while something is wrong");
     };
     let received = draft.status.received.as_ref().map(|received| received.sync_id.as_str());
-    let retention = retain::plan(&view.replicas, valid.keep_last, received);
+    let retention = retain::plan(&view.replicas, &view.seen.restores, valid.retain, received);
     for replica in &retention.prune {
         let snapshot = crate::decision::ChildRef {
             kind: crate::decision::ChildKind::Snapshot,

@@ -21,6 +21,8 @@ pub(super) struct Seen<'a> {
     pub comparison: Comparison,
     /// Whether a claim can be made from it.
     pub ready: bool,
+    /// Whether its user wants it kept.
+    pub pinned: bool,
 }
 
 impl<'a> Seen<'a> {
@@ -48,6 +50,7 @@ impl<'a> Seen<'a> {
             source_uid: annotation(meta, names::SOURCE_UID),
             consistency: read(annotation(meta, names::CONSISTENCY)?)?,
             comparison: read(annotation(meta, names::COMPARISON)?)?,
+            pinned: annotation(meta, names::PINNED).is_some_and(|value| value != "false"),
             ready: snapshot.status.as_ref().and_then(|status| status.ready_to_use) == Some(true),
         })
     }
@@ -60,6 +63,7 @@ impl<'a> Seen<'a> {
             sync_id: self.sync_id.to_owned(),
             consistency: self.consistency,
             comparison: self.comparison,
+            pinned: self.pinned,
             kept_because: kept_because.to_owned(),
         }
     }

@@ -7,7 +7,7 @@ use crate::quantity;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
-use scribe_crds::v1alpha1::{DestinationRsync, MoverConfig, ServiceType};
+use scribe_crds::v1alpha1::{DestinationRsync, MoverConfig, Retain, ServiceType};
 use std::collections::BTreeMap;
 
 /// A spec that can be carried out.
@@ -27,8 +27,8 @@ pub struct ValidDestination<'a> {
     pub ssh_keys: Option<&'a str>,
     /// How long a snapshot may take, in seconds; none: the controller's setting.
     pub publish_timeout: Option<i64>,
-    /// How many replicas are kept, at least one.
-    pub keep_last: usize,
+    /// Which replicas are kept.
+    pub retain: &'a Retain,
     /// How the mover pod runs.
     pub mover: &'a MoverConfig,
 }
@@ -79,10 +79,6 @@ pub(super) fn validate(seen: &DestinationObserved) -> Result<ValidDestination<'_
         }
         Ok(seconds)
     });
-    let keep_last = match spec.retain.last {
-        last @ 1..=MAX_REPLICAS => last as usize,
-        _ => return Err(invalid("spec.retain.last", "set a number from 1 to 128")),
-    };
     let valid = ValidDestination {
         claim: claim(rsync)?,
         snapshot_class: object_name(
@@ -94,7 +90,7 @@ pub(super) fn validate(seen: &DestinationObserved) -> Result<ValidDestination<'_
         port,
         ssh_keys: object_name("spec.rsync.sshKeys", rsync.ssh_keys.as_deref())?,
         publish_timeout: publish_timeout.transpose()?,
-        keep_last,
+        retain: retain(&spec.retain)?,
         mover: &rsync.mover,
     };
     object_name("spec.rsync.moverServiceAccount", rsync.mover.mover_service_account.as_deref())?;
@@ -111,6 +107,27 @@ pub(super) fn validate(seen: &DestinationObserved) -> Result<ValidDestination<'_
         ));
     }
     Ok(valid)
+}
+
+fn retain(retain: &Retain) -> Result<&Retain, Hold> {
+    let counts = [
+        ("spec.retain.last", Some(retain.last)),
+        ("spec.retain.hourly", retain.hourly),
+        ("spec.retain.daily", retain.daily),
+        ("spec.retain.weekly", retain.weekly),
+        ("spec.retain.monthly", retain.monthly),
+        ("spec.retain.yearly", retain.yearly),
+    ];
+    for (field, count) in counts {
+        if count.is_some_and(|count| !(1..=MAX_REPLICAS).contains(&count)) {
+            return Err(invalid(field, "set a number from 1 to 128"));
+        }
+    }
+    if retain.within.is_some_and(|within| within.is_negative() || std::time::Duration::from(within).is_zero())
+    {
+        return Err(invalid("spec.retain.within", "set at least 1s, for example 48h"));
+    }
+    Ok(retain)
 }
 
 /// What the status has room for.

@@ -3,10 +3,10 @@
 use super::world::{World, commit, hello};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use scribe_core::observed::Refusal;
+use scribe_core::observed::{Refusal, Restore};
 use scribe_crds::names;
 use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
-use scribe_crds::v1alpha1::Phase;
+use scribe_crds::v1alpha1::{Phase, Retain};
 use scribe_mover_contract::control::{Activity, Answer, Order, QuestionKind};
 use scribe_mover_contract::peer::{PublicationState, Published, Verdict};
 
@@ -361,6 +361,38 @@ fn old_replicas_go_after_a_newer_one_is_published() {
     }
     assert_eq!(world.snapshots(), ["db-20260304t050200z*", "db-20260304t050300z*"]);
     insta::assert_yaml_snapshot!(world.status().replicas);
+}
+
+#[test]
+fn a_replica_stays_while_it_is_pinned_or_a_claim_is_being_made_from_it() {
+    let mut world = World::listening();
+    world.spec(|spec| spec.retain = Retain { last: 1, daily: Some(2), ..Retain::default() });
+    world.sync("a", "2026-03-04T05:00:00Z");
+    let pin = |value: &str| Some([(names::PINNED.to_owned(), value.to_owned())]);
+    let annotations = &mut world.snapshot("db-20260304t050000z").metadata.annotations;
+    annotations.get_or_insert_default().extend(pin("").into_iter().flatten());
+    world.sync("b", "2026-03-04T06:00:00Z");
+    let (snapshot, claim) = ("db-20260304t060000z".to_owned(), "restored".to_owned());
+    world.seen.restores.push(Restore { snapshot, claim });
+    world.sync("c", "2026-03-05T07:00:00Z");
+    world.sync("d", "2026-03-06T08:00:00Z");
+    let kept: Vec<String> = world
+        .status()
+        .replicas
+        .iter()
+        .map(|replica| format!("{} {} {}", replica.name, replica.pinned, replica.kept_because))
+        .collect();
+    insta::assert_snapshot!(kept.join("\n"), @r"
+    db-20260306t080000z false last 1, daily 2026-03-06
+    db-20260305t070000z false daily 2026-03-05
+    db-20260304t060000z false claim restored is being made from it
+    db-20260304t050000z true pinned
+    ");
+    world.seen.restores.clear();
+    let annotations = &mut world.snapshot("db-20260304t050000z").metadata.annotations;
+    annotations.get_or_insert_default().extend(pin("false").into_iter().flatten());
+    world.settle();
+    assert_eq!(world.snapshots(), ["db-20260305t070000z*", "db-20260306t080000z*"]);
 }
 
 #[test]

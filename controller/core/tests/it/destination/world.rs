@@ -103,6 +103,7 @@ impl World {
                 pods: Vec::new(),
                 snapshots_available: true,
                 snapshots: Vec::new(),
+                restores: Vec::new(),
                 contents: Vec::new(),
                 mover: None,
             },
