@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
-use scribe_crds::names::{OWNER_UID, SIDE};
+use scribe_crds::names::{OWNER_UID, SIDE, source_cut};
 use scribe_crds::snapshots::VolumeSnapshot;
 use scribe_crds::v1alpha1::{Phase, ReplicationDestination, ReplicationSource};
 use scribe_tests::faults::Fault;
@@ -158,9 +158,12 @@ async fn controller_killed_in_each_phase() -> Result<()> {
 
 /// Keeps the source mover from starting: its volume, the cut, is not mounted.
 pub async fn hold_the_mover(pair: &Pair) -> Result<Fault> {
-    let cuts =
-        pair.source.api::<PersistentVolumeClaim>().list(&ListParams::default().labels(OWNER_UID)).await?;
-    let uid = cuts.into_iter().find_map(|cut| cut.metadata.uid).context("there is a cut")?;
+    // It is made after it is announced.
+    let rs = pair.source.await_source("db", "syncing", |rs| source_status(rs).current_sync.is_some()).await?;
+    let sync = source_status(&rs).current_sync.context("a sync runs")?;
+    let claims = pair.source.api::<PersistentVolumeClaim>();
+    let cut = await_condition(&claims, &source_cut("db", &sync.id), "made", |cut| cut.is_some()).await?;
+    let uid = cut.and_then(|cut| cut.metadata.uid).context("a claim has a uid")?;
     // The provisioner names a volume after the uid of its claim.
     Fault::new(&pair.source.cluster, "NodeStageVolume", &format!("pvc-{uid}"), json!({ "hold": true }))
 }
