@@ -100,19 +100,11 @@ pub trait Replication:
     fn facts(&self, status: &Self::Status) -> Facts;
 }
 
-/// How far apart ticks are looked at: enough to see a weekend in a schedule of working days.
-const TICKS: usize = 8;
-
 /// The longest time between the next ticks of a schedule, in seconds. A schedule that cannot be read has none: its user is told
 /// elsewhere.
 fn longest_gap(schedule: &str, time_zone: Option<&str>, now: Timestamp) -> Option<f64> {
-    let schedule = Schedule::parse(schedule, time_zone).ok()?;
-    let ticks: Vec<Timestamp> =
-        std::iter::successors(schedule.next_after(now), |tick| schedule.next_after(*tick))
-            .take(TICKS)
-            .collect();
-    let gaps = ticks.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_secs_f64());
-    gaps.max_by(f64::total_cmp)
+    // Seconds between ticks are far below 2^52.
+    Some(Schedule::parse(schedule, time_zone).ok()?.longest_gap(now)? as f64)
 }
 
 impl Replication for ReplicationSource {
@@ -150,7 +142,11 @@ impl Replication for ReplicationSource {
         Facts {
             phase: status.phase,
             recovery_point: status.recovery_point.as_ref().map(|point| point.data_time.0),
-            objective: self.spec.rpo.map(|rpo| std::time::Duration::from(rpo).as_secs_f64()),
+            objective: status
+                .effective
+                .as_ref()
+                .and_then(|effective| effective.rpo)
+                .map(|rpo| std::time::Duration::from(rpo).as_secs_f64()),
             interval: self.spec.trigger.as_ref().and_then(|trigger| {
                 longest_gap(trigger.schedule.as_deref()?, trigger.time_zone.as_deref(), Timestamp::now())
             }),

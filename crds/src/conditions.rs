@@ -11,6 +11,39 @@ pub const SYNCHRONIZING: &str = "Synchronizing";
 /// Condition type (destination): there is a published replica that a claim can be made from.
 pub const PROMOTABLE: &str = "Promotable";
 
+/// Condition type: the newest published replica is as young as the objective asks for.
+pub const WITHIN_RPO: &str = "WithinRPO";
+/// Condition type: replication goes on, but not as it should.
+pub const DEGRADED: &str = "Degraded";
+
+/// The status of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// Nobody can tell.
+    Unknown,
+}
+
+impl Status {
+    /// As it stands in a condition.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for Status {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
 /// Whether a reason stands for normal work or for trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -70,6 +103,12 @@ reasons! {
     Deleting Normal "The object is being deleted and cleans up.", "Nothing; the message says what it waits for.";
     ReplicaAvailable Normal "There is a published replica.", "Make a claim from status.latestImage to use it.";
     NoReplica Normal "Nothing has been published yet.", "Wait for the first sync to be published.";
+    WithinObjective Normal "The newest replica is as young as the objective asks for.", "Nothing.";
+    NoObjective Normal "There is no recovery point objective to judge by.", "Set spec.rpo of the ReplicationSource, if there is one; with a schedule it is computed.";
+    AsExpected Normal "Nothing is known to be wrong.", "Nothing.";
+    ObjectiveExceeded Warning "The newest replica is older than the objective allows.", "Look at the conditions Synchronizing and Degraded: they say what keeps syncs from being published.";
+    ObjectiveUnreachable Warning "Syncs are too far apart, or take too long, for the objective to be kept.", "Sync more often, make syncs faster, or raise spec.rpo.";
+    SyncsFail Warning "Syncs have failed since the last successful one.", "Read status.lastAttempt; the next sync is started by its trigger.";
     InvalidSpec Warning "A field has a value that cannot be carried out.", "Correct the field that the message names.";
     UnsupportedVolumeMode Warning "The claim is a block volume; only file systems are copied.", "Use a claim with volumeMode Filesystem.";
     PrivilegedMoversNotAllowed Warning "The mover is to run as root, or less confined than others, and the namespace does not allow that.", "Annotate the namespace with scribe.dev/privileged-movers=true, or change the field that the message names.";
@@ -143,13 +182,13 @@ impl std::error::Error for UnknownReason {}
 pub fn set(
     conditions: &mut Vec<Condition>,
     type_: &str,
-    status: bool,
+    status: impl Into<Status>,
     reason: Reason,
     message: &str,
     generation: Option<i64>,
     now: Timestamp,
 ) {
-    let status = if status { "True" } else { "False" };
+    let status = status.into().as_str();
     let before = conditions.iter().position(|condition| condition.type_ == type_);
     let since = match before {
         Some(at) if conditions[at].status == status => conditions[at].last_transition_time.clone(),

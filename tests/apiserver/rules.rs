@@ -125,6 +125,12 @@ async fn what_a_source_may_not_be() -> Result<()> {
                 trigger(json!({ "schedule": "@daily", "minInterval": "1m" })),
                 "minInterval belongs to continuous replication",
             ),
+            ("a jitter without ticks", trigger(json!({ "jitter": "1m" })), "set trigger.schedule as well"),
+            (
+                "a jitter of days",
+                trigger(json!({ "schedule": "@daily", "jitter": "25h" })),
+                "jitter must be between 1s and 24h",
+            ),
             ("an interval of nothing", trigger(json!({ "minInterval": "0s" })), "at least 1s"),
             ("an empty tag", trigger(json!({ "manual": "" })), "spec.trigger.manual"),
             (

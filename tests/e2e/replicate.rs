@@ -5,7 +5,9 @@ use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::DeleteParams;
+use scribe_crds::conditions::WITHIN_RPO;
 use scribe_crds::snapshots::VolumeSnapshot;
 use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource, Transfer};
 use scribe_tests::fixture::{chown, noise};
@@ -112,7 +114,7 @@ async fn on_schedule() -> Result<()> {
         .await?;
         let spec = with(
             source("data"),
-            json!({ "trigger": { "manual": null, "schedule": "* * * * *" }, "rpo": "5m" }),
+            json!({ "trigger": { "manual": null, "schedule": "* * * * *", "jitter": "5s" } }),
         );
         let spec = without_nulls(spec);
         pair.source.source("db", spec).await?;
@@ -131,6 +133,18 @@ async fn on_schedule() -> Result<()> {
             .await_source("db", "synced on schedule", |rs| {
                 source_status(rs).recovery_point.map(|point| point.data_time.0)
                     > first.recovery_point.as_ref().map(|point| point.data_time.0)
+            })
+            .await?;
+        // A tick every minute makes an objective of two, which both sides know and judge by.
+        let kept = |all: &[Condition]| all.iter().any(|one| one.type_ == WITHIN_RPO && one.status == "True");
+        pair.source
+            .await_source("db", "within its objective", |rs| kept(&source_status(rs).conditions))
+            .await?;
+        pair.destination
+            .await_destination("db", "within its source's objective", |rd| {
+                let status = status(rd);
+                status.objective.and_then(|objective| objective.rpo_seconds) == Some(120)
+                    && kept(&status.conditions)
             })
             .await?;
         equal(&pair, &volume, "restored", ROOT_KEPT).await

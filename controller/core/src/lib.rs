@@ -13,6 +13,7 @@ pub mod destination;
 pub mod observed;
 pub mod quantity;
 pub mod retention;
+pub mod rpo;
 pub mod schedule;
 pub mod settings;
 pub mod source;

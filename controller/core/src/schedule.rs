@@ -2,8 +2,12 @@
 
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
-use jiff::Timestamp;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::{SignedDuration, Timestamp};
+
+/// How far ahead ticks are looked at, to find the longest time between two.
+const HORIZON: SignedDuration = SignedDuration::from_hours(8 * 24);
+const MOST_TICKS: usize = 100;
 
 /// The zone of a schedule for which none is given.
 pub const DEFAULT_ZONE: &str = "UTC";
@@ -85,6 +89,23 @@ impl Schedule {
         self.cron.find_next_occurrence(&moment, false).ok().map(|tick| tick.timestamp())
     }
 
+    /// The longest time without a tick from a moment on, in seconds: among the ticks of the next eight days, so that a weekend is seen, and
+    /// 100 of them at most, as this is asked in every pass.
+    pub fn longest_gap(&self, moment: Timestamp) -> Option<i64> {
+        let horizon = moment.checked_add(HORIZON).unwrap_or(Timestamp::MAX);
+        let (mut longest, mut before) = (None, moment);
+        for _ in 0..MOST_TICKS {
+            let Some(tick) = self.next_after(before) else { break };
+            longest = longest.max(Some(tick.duration_since(before).as_secs()));
+            // One that begins beyond the horizon counts if it is the first between two ticks: a rare one.
+            if before >= horizon {
+                break;
+            }
+            before = tick;
+        }
+        longest
+    }
+
     /// The expression as it was given.
     pub fn expression(&self) -> &str {
         &self.expression
@@ -159,6 +180,32 @@ mod tests {
                 at = next;
             }
         }
+    }
+
+    #[test]
+    fn the_longest_gap_is_that_of_the_next_ticks() {
+        let gap = |expression: &str, from: &str| {
+            Schedule::parse(expression, Some("Europe/Berlin")).unwrap().longest_gap(from.parse().unwrap())
+        };
+        const HOUR: i64 = 3600;
+        assert_eq!(gap("*/15 * * * *", "2026-01-02T12:00:00Z"), Some(900));
+        assert_eq!(gap("0 9 * * 1-5", "2026-01-07T12:00:00Z"), Some(72 * HOUR));
+        assert_eq!(gap("*/5 9-17 * * 1-5", "2026-01-02T12:00:00Z"), Some(63 * HOUR + 300));
+        // Ticks that are further apart than the horizon are looked at all the same, and so is the hour that the clocks give or take.
+        assert_eq!(gap("0 0 1 * *", "2026-02-02T12:00:00Z"), Some((30 * 24 + 23) * HOUR));
+        assert_eq!(gap("0 0 29 2 *", "2026-02-02T12:00:00Z"), Some(4 * 365 * 24 * HOUR + 24 * HOUR));
+    }
+
+    #[test]
+    fn a_leap_day_has_its_ticks() {
+        assert_eq!(
+            ticks("0 0 29 2 *", "UTC", "2026-01-01T00:00:00Z", 2),
+            ["2028-02-29T00:00:00Z", "2032-02-29T00:00:00Z"]
+        );
+        assert_eq!(
+            ticks("@daily", "UTC", "2028-02-27T12:00:00Z", 3),
+            ["2028-02-28T00:00:00Z", "2028-02-29T00:00:00Z", "2028-03-01T00:00:00Z"]
+        );
     }
 
     #[test]

@@ -24,6 +24,11 @@ use std::collections::BTreeMap;
     crates(kube_core = "::kube_core"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Recovery point", type_ = "date", json_path = ".status.recoveryPoint.dataTime"),
+    printcolumn(
+        name = "RPO kept",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"WithinRPO\")].status"
+    ),
     printcolumn(name = "Latest image", type_ = "string", json_path = ".status.latestImage.name"),
     printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress.summary"),
     printcolumn(name = "Last duration", type_ = "string", json_path = ".status.lastSyncDuration"),

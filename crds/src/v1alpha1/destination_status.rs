@@ -16,7 +16,7 @@ pub struct DestinationStatus {
     /// What the destination is doing now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// What holds now: `Synchronizing`, `Promotable`.
+    /// What holds now: `Synchronizing`, `Promotable`, `WithinRPO`, `Degraded`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::conditions_schema")]
     pub conditions: Vec<Condition>,

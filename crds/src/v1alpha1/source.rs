@@ -24,6 +24,11 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Source", type_ = "string", json_path = ".spec.sourcePVC"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Recovery point", type_ = "date", json_path = ".status.recoveryPoint.dataTime"),
+    printcolumn(
+        name = "RPO kept",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"WithinRPO\")].status"
+    ),
     printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress.summary"),
     printcolumn(name = "Last duration", type_ = "string", json_path = ".status.lastSyncDuration"),
     printcolumn(name = "Next", type_ = "string", json_path = ".status.nextSyncTime"),
@@ -57,8 +62,8 @@ pub struct ReplicationSourceSpec {
     /// Start and make nothing while true. What runs already is finished.
     #[serde(default)]
     pub paused: bool,
-    /// The recovery point objective: how old the newest published replica may become, for example `30m`. It is exported as a
-    /// metric on both sides.
+    /// The recovery point objective: how old the data of the newest published replica may become, for example `30m`. The condition
+    /// `WithinRPO` and a metric tell of it on both sides. Default: for a schedule, twice the longest time between the next ticks; else none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("duration(self) >= duration('1s')", "rpo must be at least 1s, for example 30m"))]
     pub rpo: Option<Duration>,

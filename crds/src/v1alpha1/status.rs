@@ -206,6 +206,9 @@ pub struct Effective {
     /// The time zone of the schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    /// The recovery point objective: `spec.rpo`, or, for a schedule, twice the longest time between the next ticks (source only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpo: Option<Duration>,
     /// The least time between two continuous syncs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_interval: Option<Duration>,
@@ -230,7 +233,7 @@ pub struct SourceStatus {
     /// What the source is doing now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// What holds now: `Synchronizing`.
+    /// What holds now: `Synchronizing`, `WithinRPO`, `Degraded`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::conditions_schema")]
     pub conditions: Vec<Condition>,

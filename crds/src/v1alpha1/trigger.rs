@@ -17,6 +17,14 @@ use serde::{Deserialize, Serialize};
     "timeZone says how to read schedule: set trigger.schedule as well, or remove trigger.timeZone"
 ))]
 #[x_kube(validation = (
+    "!has(self.jitter) || has(self.schedule)",
+    "jitter spreads the ticks of schedule: set trigger.schedule as well, or remove trigger.jitter"
+))]
+#[x_kube(validation = (
+    "!has(self.jitter) || (duration(self.jitter) >= duration('1s') && duration(self.jitter) <= duration('24h'))",
+    "jitter must be between 1s and 24h, for example 5m"
+))]
+#[x_kube(validation = (
     "!has(self.minInterval) || (!has(self.schedule) && !has(self.manual))",
     "minInterval belongs to continuous replication: remove it, or remove trigger.schedule and trigger.manual"
 ))]
@@ -38,6 +46,10 @@ pub struct SourceTrigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
+    /// Start each scheduled sync up to this much after its tick, for example `5m`: by an amount that differs from source to source, so that
+    /// many with the same schedule do not all start at once, and is always the same for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Duration>,
     /// A tag of your own. Each new value starts one sync; `status.lastManualSync` shows the tag when that sync is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]

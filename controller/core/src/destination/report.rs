@@ -9,7 +9,8 @@ use super::validate::{MAX_REPLICAS, ValidDestination};
 use super::view::View;
 use crate::decision::Note;
 use crate::quantity;
-use scribe_crds::conditions::{self, Reason, Severity};
+use crate::rpo;
+use scribe_crds::conditions::{self, Reason, Severity, Status};
 use scribe_crds::v1alpha1::{Phase, Progress, RecoveryPoint};
 use scribe_mover_contract::control;
 use scribe_mover_contract::peer::Abilities;
@@ -37,12 +38,43 @@ pub(super) fn report(
         draft.events.push(Note { reason: standing.reason, message: standing.message.clone() });
     }
     draft.status.phase = Some(standing.phase);
+    objective(view, draft);
     set(view, draft, conditions::SYNCHRONIZING, standing.is_on, standing.reason, &standing.message);
 }
 
-fn set(view: &View<'_>, draft: &mut Draft, kind: &str, is_true: bool, reason: Reason, message: &str) {
+fn set(
+    view: &View<'_>,
+    draft: &mut Draft,
+    kind: &str,
+    status: impl Into<Status>,
+    reason: Reason,
+    message: &str,
+) {
     let generation = draft.status.observed_generation;
-    conditions::set(&mut draft.status.conditions, kind, is_true, reason, message, generation, view.now);
+    conditions::set(&mut draft.status.conditions, kind, status, reason, message, generation, view.now);
+}
+
+/// Whether the source's objective is kept here, and whether syncs fail.
+fn objective(view: &View<'_>, draft: &mut Draft) {
+    let objective = draft.status.objective.as_ref().and_then(|objective| objective.rpo_seconds);
+    let point = draft.status.recovery_point.as_ref().map(|point| point.data_time.0);
+    let created = view.seen.destination.metadata.creation_timestamp.as_ref().map_or(view.now, |time| time.0);
+    let verdict = rpo::judge(objective, point, created, view.now);
+    if let Some(ends) = verdict.ends {
+        draft.wake_at(ends);
+    }
+    if verdict.reason.severity() == Severity::Warning {
+        let message = format!("{}. {}", verdict.message, verdict.reason.action());
+        draft.events.push(Note { reason: verdict.reason, message });
+    }
+    set(view, draft, conditions::WITHIN_RPO, verdict.status, verdict.reason, &verdict.message);
+    let failures = draft.status.consecutive_failures;
+    let (reason, message) = match failures {
+        0 => (Reason::AsExpected, "nothing is known to be wrong".to_owned()),
+        1 => (Reason::SyncsFail, "1 sync has failed since the last successful one".to_owned()),
+        _ => (Reason::SyncsFail, format!("{failures} syncs have failed since the last successful one")),
+    };
+    set(view, draft, conditions::DEGRADED, failures > 0, reason, &message);
 }
 
 /// Replicas are what is seen, never what was remembered: one that somebody deleted is gone.

@@ -67,7 +67,7 @@ fn job(pass: &Pass<'_>, valid: &ValidSource, sync: &CurrentSync, claim: &Persist
         strict_fidelity: valid.strict,
         generation: GENERATION,
         source_name: format!("{}/{}", pass.owner.namespace, pass.owner.name),
-        rpo_seconds: valid.rpo,
+        rpo_seconds: pass.rpo,
         schedule: schedule.map(|schedule| schedule.expression().to_owned()),
         time_zone: schedule.map(|schedule| schedule.zone_name().to_owned()),
         address: valid.address.clone(),

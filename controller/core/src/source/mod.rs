@@ -18,6 +18,7 @@ mod attempt;
 mod cut;
 mod deletion;
 mod ending;
+mod objective;
 mod outcome;
 mod report;
 mod rest;
@@ -60,7 +61,11 @@ pub fn decide(
         return deletion::decide(pass);
     }
     let plan = Plan::of(seen, rsync, settings);
-    pass.status.effective = plan.valid.as_ref().map(|valid| report::effective(valid, seen.claim.as_ref()));
+    pass.longest_gap = objective::longest_gap(&pass, plan.valid.as_ref());
+    pass.rpo = objective::of(&pass, plan.valid.as_ref());
+    if let Some(valid) = &plan.valid {
+        pass.status.effective = Some(report::effective(valid, pass.rpo, seen.claim.as_ref()));
+    }
     if pass.status.current_sync.is_some() {
         sync::go_on(&mut pass, &plan);
     }
@@ -78,6 +83,10 @@ struct Pass<'a> {
     now: Timestamp,
     chance: &'a mut dyn Chance,
     owner: Owner,
+    /// The longest time between the next ticks of the schedule, in seconds.
+    longest_gap: Option<i64>,
+    /// The recovery point objective, in seconds.
+    rpo: Option<i64>,
     status: SourceStatus,
     out: Decision<SourceStatus>,
 }
@@ -95,6 +104,8 @@ impl<'a> Pass<'a> {
             now: Timestamp::from_second(now.as_second()).unwrap_or(now),
             chance,
             owner: Owner::source(&seen.source),
+            longest_gap: None,
+            rpo: None,
             status: seen.source.status.clone().unwrap_or_default(),
             out: Decision::default(),
         }
@@ -163,17 +174,16 @@ impl<'a> Pass<'a> {
             self.leftovers().into_iter().filter_map(|(kind, meta)| delete(kind, meta)).collect();
         self.out.then.splice(0..0, deletions);
         if self.status.current_sync.is_some() {
-            let next = plan.valid.as_ref().and_then(|valid| valid.trigger.schedule.as_ref());
-            self.status.next_sync_time = next
-                .filter(|_| plan.hold.is_none())
-                .and_then(|schedule| schedule.next_after(self.now))
-                .map(Time);
+            let valid = plan.valid.as_ref().filter(|_| plan.hold.is_none());
+            let next = valid.and_then(|valid| valid.trigger.next_after(self.now));
+            self.status.next_sync_time = next.map(Time);
             if !has_finalizer(&self.seen.source.metadata) {
                 self.out.first.push(Action::AddFinalizer);
             }
         } else {
             self.status.progress = None;
         }
+        objective::report(&mut self, plan.valid.as_ref());
         self.status.observed_generation = self.seen.source.metadata.generation;
         self.out.status = Some(self.status);
         self.out

@@ -199,7 +199,7 @@ pub fn published(sync: &CurrentSync, left: &Termination, seconds: u64) -> String
 }
 
 /// Values that were not given, and what they came out as.
-pub fn effective(valid: &ValidSource, claim: Option<&PersistentVolumeClaim>) -> Effective {
+pub fn effective(valid: &ValidSource, rpo: Option<i64>, claim: Option<&PersistentVolumeClaim>) -> Effective {
     let seconds = |seconds: i64| {
         u64::try_from(seconds).ok().map(|seconds| Duration::from(std::time::Duration::from_secs(seconds)))
     };
@@ -209,6 +209,7 @@ pub fn effective(valid: &ValidSource, claim: Option<&PersistentVolumeClaim>) -> 
     };
     Effective {
         time_zone: valid.trigger.schedule.as_ref().map(|schedule| schedule.zone_name().to_owned()),
+        rpo: rpo.and_then(seconds),
         min_interval: valid.trigger.interval.and_then(seconds),
         capacity: capacity.map(|capacity| capacity.0),
         storage_class_name,

@@ -331,10 +331,10 @@ fn has_failed_with(sync: &CurrentSync, reason: Reason) -> bool {
 /// How long a sync looks for its peer: until the next one would start.
 fn unreachable_deadline(pass: &Pass<'_>, plan: &Plan, sync: &CurrentSync) -> Timestamp {
     let since = sync.started_at.0;
-    let schedule = plan.valid.as_ref().and_then(|valid| valid.trigger.schedule.as_ref());
+    let trigger = plan.valid.as_ref().map(|valid| &valid.trigger);
     let tick = match sync.trigger {
         Some(TriggerKind::Schedule | TriggerKind::OnCreate) => {
-            schedule.and_then(|schedule| schedule.next_after(since))
+            trigger.and_then(|trigger| trigger.next_after(since))
         }
         Some(TriggerKind::Manual | TriggerKind::Continuous) | None => None,
     };

@@ -61,14 +61,15 @@ fn scheduled(
     settings: &Settings,
     now: Timestamp,
 ) -> Option<(Timestamp, TriggerKind)> {
-    let schedule = trigger.schedule.as_ref()?;
+    trigger.schedule.as_ref()?;
     if last.is_none() && trigger.on_create {
         return Some((now, TriggerKind::OnCreate));
     }
     let Some(since) = believable(last.map_or(created, |last| last.started_at.0), now) else {
         return Some((now, TriggerKind::Schedule));
     };
-    let tick = schedule.next_after(since)?;
+    // A tick before the source was made is not its own, also if its delay ends after that.
+    let tick = trigger.next_after(if last.is_some() { since } else { after(since, trigger.delay) })?;
     // A tick that passed while a sync failed is not made up for in the same moment.
     let failed = last.filter(|last| last.failure.is_some()).and_then(|last| believable(last.ended_at.0, now));
     let pause = failed.map(|ended| after(ended, settings.retry_base));

@@ -5,9 +5,11 @@ use crate::build::pod::privilege;
 use crate::quantity;
 use crate::schedule::Schedule;
 use crate::settings::Settings;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use scribe_crds::Duration;
 use scribe_crds::conditions::Reason;
+use scribe_crds::names;
 use scribe_crds::v1alpha1::{Comparison, Fidelity, MoverConfig, Phase, SourceCopyMethod, SourceRsync};
 use scribe_mover_contract::peer;
 
@@ -36,7 +38,7 @@ pub struct Hold {
 pub struct ValidSource {
     /// When a sync starts.
     pub trigger: Trigger,
-    /// The recovery point objective, in seconds.
+    /// The recovery point objective that is asked for, in seconds.
     pub rpo: Option<i64>,
     /// How long a cut may take, in seconds.
     pub cut_timeout: i64,
@@ -75,6 +77,24 @@ pub struct Trigger {
     pub on_create: bool,
     /// All the time, this many seconds apart.
     pub interval: Option<i64>,
+    /// How long after each tick, in seconds.
+    pub delay: i64,
+}
+
+impl Trigger {
+    /// When the first scheduled sync after a moment starts.
+    pub fn next_after(&self, moment: Timestamp) -> Option<Timestamp> {
+        let delay = SignedDuration::from_secs(self.delay);
+        let tick = self.schedule.as_ref()?.next_after(moment.checked_sub(delay).unwrap_or(Timestamp::MIN))?;
+        Some(tick.checked_add(delay).unwrap_or(Timestamp::MAX))
+    }
+}
+
+/// A part of the jitter that is an object's own: random, but always the same.
+fn delay(jitter: i64, uid: &str) -> i64 {
+    // Ten hexadecimal digits, and a jitter of ten years at most.
+    let number = i64::from_str_radix(&names::digest(uid), 16).unwrap_or_default();
+    number % (jitter + 1)
 }
 
 impl Plan {
@@ -230,11 +250,13 @@ fn read_trigger(seen: &SourceObserved, settings: &Settings, problems: &mut Probl
         }
     });
     let interval = problems.duration("spec.trigger.minInterval", given.min_interval.as_ref());
+    let jitter = problems.duration("spec.trigger.jitter", given.jitter.as_ref()).unwrap_or_default();
     let continuous = given.schedule.is_none() && given.manual.is_none();
     Trigger {
         schedule,
         manual: given.manual.clone(),
         on_create: given.on_create,
         interval: Some(interval.unwrap_or(settings.min_interval)).filter(|_| continuous),
+        delay: delay(jitter, seen.source.metadata.uid.as_deref().unwrap_or_default()),
     }
 }

@@ -127,7 +127,7 @@ fn whoever_asks_is_refused() {
 #[test]
 fn a_claim_of_the_users_own_stays_without_our_label() {
     let mut world = World::new(
-        "{metadata: {name: db, namespace: east, uid: rd-uid, generation: 1}, spec: {rsync: {destinationPVC: mine}}}",
+        "{metadata: {name: db, namespace: east, uid: rd-uid, generation: 1, creationTimestamp: 2026-03-04T04:59:00Z}, spec: {rsync: {destinationPVC: mine}}}",
     );
     world.seen.claim = Some(
         serde_saphyr::from_str("{metadata: {name: mine, uid: mine-uid, resourceVersion: '1'}, spec: {}}")
@@ -144,7 +144,7 @@ fn a_claim_of_the_users_own_stays_without_our_label() {
 #[test]
 fn a_claim_of_somebody_else_is_not_touched() {
     let mut world = World::new(
-        "{metadata: {name: db, namespace: east, uid: rd-uid, generation: 1}, spec: {rsync: {destinationPVC: mine}}}",
+        "{metadata: {name: db, namespace: east, uid: rd-uid, generation: 1, creationTimestamp: 2026-03-04T04:59:00Z}, spec: {rsync: {destinationPVC: mine}}}",
     );
     let claim = "{metadata: {name: mine, uid: u, resourceVersion: '1', labels: {scribe.dev/owner-uid: other}}, spec: {}}";
     world.seen.claim = Some(serde_saphyr::from_str(claim).unwrap());

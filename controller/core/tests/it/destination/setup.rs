@@ -21,7 +21,7 @@ fn claim(yaml: &str) -> PersistentVolumeClaim {
 const NAMED: &str = "
 apiVersion: scribe.dev/v1alpha1
 kind: ReplicationDestination
-metadata: {name: db, namespace: east, uid: rd-uid, generation: 1}
+metadata: {name: db, namespace: east, uid: rd-uid, generation: 1, creationTimestamp: 2026-03-04T04:59:00Z}
 spec:
   rsync: {destinationPVC: mine}
 ";
@@ -309,6 +309,8 @@ fn paused_makes_nothing() {
     insta::assert_snapshot!(log, @r#"
     pass
       status Promotable=False NoReplica: nothing has been published yet
+      status WithinRPO=Unknown NoObjective: there is no objective: a schedule has one, and spec.rpo of the ReplicationSource sets one
+      status Degraded=False AsExpected: nothing is known to be wrong
       status Synchronizing=False Paused: spec.paused is true: syncs are refused
       status consecutiveFailures = 0
       status effective.timeout = "600s"
@@ -322,7 +324,7 @@ fn paused_makes_nothing() {
 #[test]
 fn external_is_left_alone() {
     let mut world = World::new(
-        "{metadata: {name: db, namespace: east, uid: rd-uid, generation: 1}, spec: {external: {provider: storage.example.com/mirror}}}",
+        "{metadata: {name: db, namespace: east, uid: rd-uid, generation: 1, creationTimestamp: 2026-03-04T04:59:00Z}, spec: {external: {provider: storage.example.com/mirror}}}",
     );
     assert_eq!(world.decide(), scribe_core::decision::Decision::default());
     world.start_deletion();

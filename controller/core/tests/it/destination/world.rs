@@ -78,7 +78,7 @@ pub const START: &str = "2026-03-04T05:00:00Z";
 pub const RD: &str = "
 apiVersion: scribe.dev/v1alpha1
 kind: ReplicationDestination
-metadata: {name: db, namespace: east, uid: rd-uid, generation: 1}
+metadata: {name: db, namespace: east, uid: rd-uid, generation: 1, creationTimestamp: 2026-03-04T04:59:00Z}
 spec:
   rsync: {capacity: 10Gi, accessModes: [ReadWriteOnce]}
 ";

@@ -6,6 +6,7 @@
 mod deletion;
 mod failures;
 mod model;
+mod objective;
 mod objects;
 mod spec;
 mod story;

@@ -34,6 +34,10 @@ fn a_refusal_names_the_field_and_the_way_out() {
             "spec.sourcePVC: `Data!` cannot be the name of a claim",
         ),
         ("{sourcePVC: data, rsync: {sshKeys: ../x}}".to_owned(), "spec.rsync.sshKeys: `../x`"),
+        (
+            "{sourcePVC: data, trigger: {schedule: '@daily', jitter: 0s}, rsync: {sshKeys: k}}".to_owned(),
+            "spec.trigger.jitter: ",
+        ),
         (rsync("capacity: lots"), "spec.rsync.capacity: not a size"),
         (rsync("capacity: '0'"), "spec.rsync.capacity: not a size"),
         (rsync("capacity: 9Gi"), "spec.rsync.capacity: 9Gi is less than claim data has (10.0 GiB)"),

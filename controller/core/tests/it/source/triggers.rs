@@ -154,3 +154,36 @@ fn a_clock_that_was_wrong_once_does_no_harm() {
     world.finish_sync();
     assert_eq!(next(&world), "2026-03-02T00:00:00Z", "and then by the schedule");
 }
+
+/// When the next syncs start, by the schedule and the jitter of a source with this uid.
+fn starts(trigger: &str, uid: &str, count: usize) -> Vec<i64> {
+    let mut world = with_trigger(trigger);
+    world.seen.source.metadata.uid = Some(uid.to_owned());
+    world.settle("new");
+    let mut starts = Vec::new();
+    for _ in 0..count {
+        world.now = world.status().next_sync_time.unwrap().0;
+        starts.push(world.now.as_second() - time("2026-03-01T00:00:00Z").as_second());
+        world.start_sync();
+        world.later(5);
+        world.finish_sync();
+    }
+    starts
+}
+
+#[test]
+fn jitter_is_an_objects_own_and_skips_no_tick() {
+    const HOUR: i64 = 3600;
+    let hourly = "{schedule: '@hourly', jitter: 10m, onCreate: false}";
+    let one = starts(hourly, "one", 3);
+    let delay = one[0] - HOUR;
+    assert!((0..=600).contains(&delay), "{one:?}");
+    assert_eq!(one, [HOUR + delay, 2 * HOUR + delay, 3 * HOUR + delay]);
+    assert_eq!(starts(hourly, "one", 3), one, "another delay for the same source");
+    let delays: std::collections::BTreeSet<i64> =
+        (0..50).map(|number| starts(hourly, &format!("uid-{number}"), 1)[0] % HOUR).collect();
+    assert!(delays.len() > 40 && delays.last() <= Some(&600), "{delays:?}");
+    // A jitter that is longer than the time between two ticks.
+    let often = starts("{schedule: '*/5 * * * *', jitter: 1h, onCreate: false}", "one", 5);
+    assert!(often.windows(2).all(|pair| pair[1] - pair[0] == 300), "{often:?}");
+}

@@ -407,7 +407,9 @@ fn changes(entry: &mut String, before: &Value, after: &Value) {
             continue;
         }
         if field == "conditions" {
-            for condition in value.as_array().unwrap() {
+            let known = before.get(field).and_then(Value::as_array);
+            let is_known = |condition: &&Value| known.is_some_and(|known| known.contains(condition));
+            for condition in value.as_array().unwrap().iter().filter(|condition| !is_known(condition)) {
                 let text = |key: &str| condition[key].as_str().unwrap_or_default().to_owned();
                 let _ = writeln!(
                     entry,

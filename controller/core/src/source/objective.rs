@@ -1,0 +1,94 @@
+//! The recovery point objective: what it is, whether it is kept, and whether it can be.
+
+use super::validate::ValidSource;
+use super::{Pass, after};
+use crate::rpo::{self, words};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use scribe_crds::conditions::{self, Reason, Severity, Status};
+
+/// A sync that started longer ago than this, in seconds, says nothing of the schedule of today.
+const RECENT: i64 = 8 * 24 * 3600;
+
+/// The longest time between the next ticks, in seconds. Counted from the start of the last sync: within a long pause of the schedule, that
+/// pause counts.
+pub fn longest_gap(pass: &Pass<'_>, valid: Option<&ValidSource>) -> Option<i64> {
+    let last = pass.status.last_attempt.as_ref().map(|last| last.started_at.0);
+    let is_recent = |time: &Timestamp| *time <= pass.now && after(*time, RECENT) >= pass.now;
+    valid?.trigger.schedule.as_ref()?.longest_gap(last.filter(is_recent).unwrap_or(pass.now))
+}
+
+/// The objective, in seconds: the one that is asked for, or twice the longest time between ticks. A spec that cannot be read leaves the last
+/// one in force: nobody is to lose an alarm by a slip of the pen.
+pub fn of(pass: &Pass<'_>, valid: Option<&ValidSource>) -> Option<i64> {
+    let Some(valid) = valid else {
+        let last = pass.status.effective.as_ref().and_then(|effective| effective.rpo)?;
+        return i64::try_from(std::time::Duration::from(last).as_secs()).ok();
+    };
+    valid.rpo.or_else(|| Some(pass.longest_gap?.saturating_mul(2)))
+}
+
+/// Sets the conditions `WithinRPO` and `Degraded`.
+pub fn report(pass: &mut Pass<'_>, valid: Option<&ValidSource>) {
+    let created = pass.seen.source.metadata.creation_timestamp.as_ref().map_or(pass.now, |time| time.0);
+    let point = pass.status.recovery_point.as_ref().map(|point| point.data_time.0);
+    let verdict = rpo::judge(pass.rpo, point, created, pass.now);
+    if let Some(ends) = verdict.ends {
+        pass.wake_at(ends);
+    }
+    set(pass, conditions::WITHIN_RPO, verdict.status, verdict.reason, &verdict.message);
+    let (status, reason, message) = degraded(pass, valid);
+    set(pass, conditions::DEGRADED, status, reason, &message);
+}
+
+fn set(pass: &mut Pass<'_>, kind: &str, status: Status, reason: Reason, message: &str) {
+    let is_same = |condition: &Condition| condition.type_ == kind && condition.reason == reason.as_str();
+    // A failed sync was told when it failed.
+    let is_told = reason == Reason::SyncsFail || pass.status.conditions.iter().any(is_same);
+    if reason.severity() == Severity::Warning && !is_told {
+        pass.note(reason, format!("{message}. {}", reason.action()));
+    }
+    let generation = pass.seen.source.metadata.generation;
+    conditions::set(&mut pass.status.conditions, kind, status, reason, message, generation, pass.now);
+}
+
+fn degraded(pass: &Pass<'_>, valid: Option<&ValidSource>) -> (Status, Reason, String) {
+    let failures = pass.status.consecutive_failures;
+    if failures > 0 {
+        let last = pass.status.last_attempt.as_ref().and_then(|last| last.failure.as_ref());
+        let last = last.map(|failure| format!(", the last with {}", failure.reason)).unwrap_or_default();
+        let count = if failures == 1 { "1 sync has".to_owned() } else { format!("{failures} syncs have") };
+        return (
+            Status::True,
+            Reason::SyncsFail,
+            format!("{count} failed since the last successful one{last}"),
+        );
+    }
+    if let Some(message) = valid.and_then(|valid| unreachable(pass, valid)) {
+        return (Status::True, Reason::ObjectiveUnreachable, message);
+    }
+    (Status::False, Reason::AsExpected, "nothing is known to be wrong".to_owned())
+}
+
+/// Why the objective cannot be kept, in numbers: just before a replica is published, the one before it is as old as the time between two
+/// starts and the duration of a sync together.
+fn unreachable(pass: &Pass<'_>, valid: &ValidSource) -> Option<String> {
+    let rpo = pass.rpo?;
+    let took = pass.status.last_sync_duration?;
+    let took = i64::try_from(std::time::Duration::from(took).as_secs()).unwrap_or(i64::MAX);
+    let (apart, what) = match (pass.longest_gap, valid.trigger.interval) {
+        (Some(gap), _) => (gap, "ticks of the schedule are"),
+        (None, Some(interval)) => (interval.max(took), "syncs start"),
+        (None, None) => return None,
+    };
+    let oldest = apart.saturating_add(took);
+    (oldest > rpo).then(|| {
+        format!(
+            "the objective of {} cannot be kept: {what} up to {} apart, and the last sync took {}, so the newest replica gets up to {} old",
+            words(rpo),
+            words(apart),
+            words(took),
+            words(oldest)
+        )
+    })
+}
