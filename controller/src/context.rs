@@ -19,6 +19,8 @@ pub struct Context {
     pub client: Client,
     /// What decisions depend on.
     pub settings: Settings,
+    /// The controller's own namespace.
+    pub namespace: String,
     /// The uid of the namespace kube-system.
     pub cluster_id: String,
     /// The key of the movers' tokens.

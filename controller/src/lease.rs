@@ -2,8 +2,9 @@
 //!
 //! No clock of another machine is trusted. A candidate takes the Lease when it has seen no change of it for as long as the holder asked
 //! for, by its own clock; the holder counts from before the request that renewed it, and stops a fifth early. So its term is over before
-//! anybody else's begins. A write that it sent in time may still arrive late: the Lease only saves work, and what makes two controllers
-//! harmless is that every write is under the version that was observed.
+//! anybody else's begins, unless its machine was suspended, for which clocks stand still, or somebody deletes the Lease. And a write that it
+//! sent in time may arrive late. So the Lease only saves work: what makes two controllers harmless is that every write is under the version
+//! that was observed.
 
 mod record;
 
@@ -14,8 +15,8 @@ use crate::watches::Synced;
 use anyhow::bail;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
 use kube::api::PostParams;
-use kube::{Api, ResourceExt};
 use record::{Candidate, Standing};
 use scribe_crds::names::FIELD_MANAGER;
 use std::sync::Arc;
@@ -128,14 +129,12 @@ impl Election {
     /// Waits for the Lease and holds it, until `stop` resolves; then it is given back, so that the next one need not wait.
     ///
     /// # Errors
-    /// Fails if another controller took the Lease while this one held it: what this one remembers counts no more.
+    /// Fails if another controller is seen to hold the Lease after this one did: what this one remembers is old.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let mut stop = std::pin::pin!(stop);
         loop {
-            let pause = tokio::select! {
-                pause = self.step() => pause?,
-                () = &mut stop => break,
-            };
+            // Not interrupted: what is written in it has to be known to give it back.
+            let pause = self.step().await?;
             tokio::select! {
                 () = sleep(pause) => {}
                 () = &mut stop => break,
@@ -175,7 +174,8 @@ impl Election {
             let found = self.api.get_opt(&self.candidate.name).await.map_err(StepError::Api)?;
             let Some(found) = found else {
                 let first = self.candidate.first(Timestamp::now());
-                return Ok(self.wrote(sent, self.post(first).await?));
+                let written = written(self.api.create(&params(), &first).await, &[409])?;
+                return Ok(self.wrote(sent, written));
             };
             let sent = Instant::now();
             match self.candidate.standing(&found, sent) {
@@ -190,17 +190,13 @@ impl Election {
 
     /// `None`: somebody else was faster, or changed something; that has to be looked at.
     async fn put(&self, lease: Lease) -> Result<Option<Lease>, StepError> {
-        written(self.api.replace(&self.candidate.name, &params(), &lease).await)
-    }
-
-    async fn post(&self, lease: Lease) -> Result<Option<Lease>, StepError> {
-        written(self.api.create(&params(), &lease).await)
+        written(self.api.replace(&self.candidate.name, &params(), &lease).await, &[404, 409])
     }
 
     fn wrote(&mut self, sent: Instant, written: Option<Lease>) -> Duration {
         self.held = written;
         if self.held.is_none() {
-            return Duration::ZERO;
+            return self.timing.retry.min(self.timing.renewal);
         }
         if !std::mem::replace(&mut self.has_led, true) {
             tracing::info!(lease = self.candidate.name, "this controller leads");
@@ -210,12 +206,28 @@ impl Election {
     }
 
     /// Gives the Lease back, if it is ours.
-    async fn release(&self) {
-        let Some(held) = &self.held else { return };
-        let put = self.put(self.candidate.released(held));
-        match timeout(self.timing.renewal, put).await {
-            Ok(Ok(_)) => tracing::info!(lease = held.name_any(), "gave the Lease back"),
-            Ok(Err(_)) | Err(_) => tracing::info!("could not give the Lease back: it runs out by itself"),
+    async fn release(&mut self) {
+        if !self.has_led {
+            return;
+        }
+        let lease = self.candidate.name.clone();
+        match timeout(self.timing.renewal, self.give_back()).await {
+            Ok(Ok(Some(_))) => tracing::info!(lease, "gave the Lease back"),
+            Ok(Ok(None) | Err(_)) | Err(_) => {
+                tracing::info!(lease, "did not give the Lease back: it runs out by itself")
+            }
+        }
+    }
+
+    async fn give_back(&mut self) -> Result<Option<Lease>, StepError> {
+        let found = match self.held.take() {
+            Some(held) => Some(held),
+            // The last renewal was not answered.
+            None => self.api.get_opt(&self.candidate.name).await.map_err(StepError::Api)?,
+        };
+        match found.filter(|lease| self.candidate.standing(lease, Instant::now()) == Standing::Ours) {
+            Some(ours) => self.put(self.candidate.released(&ours)).await,
+            None => Ok(None),
         }
     }
 }
@@ -230,10 +242,11 @@ fn params() -> PostParams {
     PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
-fn written(answer: kube::Result<Lease>) -> Result<Option<Lease>, StepError> {
+/// `None`: an answer with one of these codes.
+fn written(answer: kube::Result<Lease>, lost: &[u16]) -> Result<Option<Lease>, StepError> {
     match answer {
         Ok(lease) => Ok(Some(lease)),
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(None),
+        Err(kube::Error::Api(status)) if lost.contains(&status.code) => Ok(None),
         Err(error) => Err(StepError::Api(error)),
     }
 }

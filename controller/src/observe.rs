@@ -54,11 +54,11 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
     let (namespace, uid) = identity(&source.metadata);
     let name = &source.spec.source_pvc;
     ctx.router.follow_claim(uid, namespace, name);
-    let (claim, cuts, pods, privileged_movers) = tokio::try_join!(
+    let (claim, cuts, pods, permissions) = tokio::try_join!(
         get::<PersistentVolumeClaim>(ctx, namespace, name),
         owned::<PersistentVolumeClaim>(ctx, namespace, uid),
         owned::<Pod>(ctx, namespace, uid),
-        privileged_movers(ctx, namespace),
+        permissions(ctx, namespace),
     )?;
     let unfinished: Vec<&ObjectMeta> = cuts
         .iter()
@@ -68,7 +68,7 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
         .collect();
     let pending_since = youngest(&unfinished);
     let warnings = warnings(ctx, namespace, &unfinished).await?;
-    let around = surroundings(ctx, &source.metadata, privileged_movers, warnings);
+    let around = surroundings(ctx, &source.metadata, permissions, warnings);
     let sync = source.status.as_ref().and_then(|status| status.current_sync.as_ref());
     let mover_name = sync.map(|sync| names::source_pod(&source.name_any(), &sync.id, sync.attempt));
     let mover = ctx.movers.follow(uid, &pods, mover_name.as_deref(), &around.control_token);
@@ -89,19 +89,19 @@ pub async fn destination(
     let named = destination.spec.rsync.as_ref().and_then(|rsync| rsync.destination_pvc.clone());
     let claim_name = named.unwrap_or_else(|| base.clone());
     ctx.router.follow_claim(uid, namespace, &claim_name);
-    let (key_secrets, claim, service, pods, all_snapshots, privileged_movers) = tokio::try_join!(
+    let (key_secrets, claim, service, pods, all_snapshots, permissions) = tokio::try_join!(
         keys::secrets(ctx, destination),
         get::<PersistentVolumeClaim>(ctx, namespace, &claim_name),
         get::<Service>(ctx, namespace, &base),
         owned::<Pod>(ctx, namespace, uid),
         snapshots(ctx, namespace),
-        privileged_movers(ctx, namespace),
+        permissions(ctx, namespace),
     )?;
     let snapshots_available = all_snapshots.is_some();
     let mut snapshots = all_snapshots.unwrap_or_default();
     snapshots.retain(|snapshot| is_owned(&snapshot.metadata, uid) || is_of(snapshot, &claim_name));
     let contents = contents(ctx, destination, uid, &snapshots).await?;
-    let restores = restores::of(ctx, namespace, &snapshots).await?;
+    let restores = restores::of(ctx, namespace, uid, &snapshots).await?;
     let unfinished: Vec<&ObjectMeta> = claim
         .iter()
         .filter(|claim| !is_bound(claim))
@@ -118,7 +118,7 @@ pub async fn destination(
         .collect();
     let pending_since = youngest(&unfinished);
     let warnings = warnings(ctx, namespace, &unfinished).await?;
-    let around = surroundings(ctx, &destination.metadata, privileged_movers, warnings);
+    let around = surroundings(ctx, &destination.metadata, permissions, warnings);
     let mover = ctx.movers.follow(uid, &pods, Some(&base), &around.control_token);
     let service = service.filter(|service| is_owned(&service.metadata, uid));
     let observed = DestinationObserved {
@@ -145,13 +145,14 @@ fn identity(meta: &ObjectMeta) -> (&str, &str) {
 fn surroundings(
     ctx: &Context,
     meta: &ObjectMeta,
-    privileged_movers: bool,
+    permissions: Permissions,
     warnings: Vec<Warning>,
 ) -> Surroundings {
     let (_, uid) = identity(meta);
     Surroundings {
         cluster_id: ctx.cluster_id.clone(),
-        privileged_movers,
+        privileged_movers: permissions.privileged_movers,
+        paused_by: permissions.paused_by,
         control_token: ctx.control_key.token(uid),
         warnings,
         refusals: ctx.refusals.show(uid, meta.generation, Instant::now()),
@@ -176,11 +177,28 @@ where
     list.map(|list| list.items).map_err(failed(format!("{} of {namespace}", K::plural(&()))))
 }
 
-async fn privileged_movers(ctx: &Context, namespace: &str) -> Result<bool, ObserveError> {
+/// What annotations of namespaces allow and forbid.
+struct Permissions {
+    privileged_movers: bool,
+    paused_by: Option<String>,
+}
+
+async fn permissions(ctx: &Context, namespace: &str) -> Result<Permissions, ObserveError> {
+    let (own, home) = tokio::try_join!(
+        annotation(ctx, namespace, names::PRIVILEGED_MOVERS),
+        annotation(ctx, &ctx.namespace, names::PAUSE_ALL),
+    )?;
+    let is_paused = home.is_some_and(|value| value != "false");
+    Ok(Permissions {
+        privileged_movers: own.as_deref() == Some("true"),
+        paused_by: is_paused.then(|| ctx.namespace.clone()),
+    })
+}
+
+async fn annotation(ctx: &Context, namespace: &str, key: &str) -> Result<Option<String>, ObserveError> {
     let api: Api<Namespace> = Api::all(ctx.client.clone());
     let meta = api.get_metadata_opt(namespace).await.map_err(failed(format!("Namespace {namespace}")))?;
-    let annotation = meta.and_then(|meta| meta.annotations().get(names::PRIVILEGED_MOVERS).cloned());
-    Ok(annotation.as_deref() == Some("true"))
+    Ok(meta.and_then(|meta| meta.annotations().get(key).cloned()))
 }
 
 /// Every snapshot of the namespace: a foreign one of the receiving claim bears no label to ask for. `None`: the cluster has no

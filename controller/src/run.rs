@@ -43,7 +43,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = shutdown.wait() => return Ok(()),
     };
     let mut surroundings = JoinSet::new();
-    let mut synced = watches::surroundings(&mut surroundings, &watch_client, &router);
+    let mut synced = watches::surroundings(&mut surroundings, &watch_client, &router, &args.namespace);
     let (sources, destinations) = (Synced::new("replicationsources"), Synced::new("replicationdestinations"));
     let lease = Synced::new("the lease");
     synced.extend([sources.clone(), destinations.clone(), lease.clone()]);
@@ -126,6 +126,7 @@ async fn context(args: &Args, client: Client, router: Arc<Router>) -> anyhow::Re
     let control_key = control_key::load(&client, &place).await?;
     Ok(Context {
         settings: args.replication.settings(mover_image(args, &client).await?),
+        namespace: args.namespace.clone(),
         cluster_id,
         control_key,
         movers: Movers::new(args.mover_poll, args.progress_interval, router.clone())

@@ -171,15 +171,22 @@ fn add<K: Replication>(router: &Router, object: &PartialObjectMeta<K>) {
 }
 
 /// Watches what surrounds replication objects, until the set is dropped. The answer says what readiness waits for.
-pub fn surroundings(tasks: &mut JoinSet<()>, client: &Client, router: &Arc<Router>) -> Vec<Synced> {
+pub fn surroundings(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    router: &Arc<Router>,
+    home: &str,
+) -> Vec<Synced> {
     let ours = watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGED_BY_VALUE}"));
     // Every claim: the one that a source waits for is nobody's.
     let claims =
         follow::<PersistentVolumeClaim>(tasks, client, "claims", watcher::Config::default(), router, claim);
     let pods = follow::<Pod>(tasks, client, "pods", ours.clone(), router, owned);
     let services = follow::<Service>(tasks, client, "services", ours.clone(), router, owned);
+    let home = home.to_owned();
+    let route = move |router: &Router, object: &_| namespace(router, object, &home);
     let namespaces =
-        follow::<Namespace>(tasks, client, "namespaces", watcher::Config::default(), router, namespace);
+        follow::<Namespace>(tasks, client, "namespaces", watcher::Config::default(), router, route);
     // Not part of readiness: a cluster may have no snapshots, or have them later.
     let snapshots = follow::<VolumeSnapshot>(tasks, client, "volumesnapshots", ours, router, owned);
     tasks.spawn(wake_when_done(snapshots, router.clone()));
@@ -198,7 +205,7 @@ fn follow<K>(
     what: &'static str,
     config: watcher::Config,
     router: &Arc<Router>,
-    route: fn(&Router, &PartialObjectMeta<K>),
+    route: impl Fn(&Router, &PartialObjectMeta<K>) + Send + 'static,
 ) -> Synced
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
@@ -234,6 +241,13 @@ fn claim(router: &Router, object: &PartialObjectMeta<PersistentVolumeClaim>) {
     router.wake_claim(&object.namespace().unwrap_or_default(), &object.name_any());
 }
 
-fn namespace(router: &Router, object: &PartialObjectMeta<Namespace>) {
-    router.wake_namespace(&object.name_any());
+/// What stands on the controller's own namespace concerns every object.
+fn namespace(router: &Router, object: &PartialObjectMeta<Namespace>, home: &str) {
+    let name = object.name_any();
+    if name == home {
+        router.wake_side(Side::Source);
+        router.wake_side(Side::Destination);
+    } else {
+        router.wake_namespace(&name);
+    }
 }

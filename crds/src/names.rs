@@ -48,6 +48,9 @@ pub const RELATIONSHIP: &str = "scribe.dev/relationship";
 /// Annotation of a namespace: movers may run as root there, if it is `"true"`.
 pub const PRIVILEGED_MOVERS: &str = "scribe.dev/privileged-movers";
 
+/// Annotation of the controller's own namespace: everything in the cluster is paused, as by `spec.paused`, unless the value is `"false"`.
+pub const PAUSE_ALL: &str = "scribe.dev/pause-all";
+
 /// The longest name of a Service or a pod, and of a label's value.
 pub const MAX_NAME: usize = 63;
 

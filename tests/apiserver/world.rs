@@ -15,7 +15,7 @@ use scribe_tests::api_server::ApiServer;
 use scribe_tests::cluster::{Binaries, install_snapshot_crds, repository};
 use scribe_tests::site::{status, synchronizing};
 use scribe_tests::wait::await_condition;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::rules::install;
 
@@ -60,6 +60,13 @@ impl World {
             .map(|(number, lease)| controller(&server, folder.path(), number, lease))
             .collect::<Result<_>>()?;
         Ok(Self { controllers, client, folder, _server: server })
+    }
+
+    /// Changes the annotations of the controller's namespace.
+    pub async fn annotate_home(&self, annotations: Value) -> Result<()> {
+        let change = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
+        Api::<Namespace>::all(self.client.clone()).patch(SYSTEM, &PatchParams::default(), &change).await?;
+        Ok(())
     }
 
     pub fn leases(&self) -> Api<Lease> {
@@ -170,9 +177,9 @@ fn controller(server: &ApiServer, folder: &std::path::Path, number: usize, lease
     let mut config = Kubeconfig::read_from(server.kubeconfig())?;
     let info = config.auth_infos.first_mut().and_then(|user| user.auth_info.as_mut());
     info.context("the kubeconfig has a user")?.impersonate = Some(ACCOUNT.to_owned());
-    let kubeconfig = folder.join("kubeconfig");
+    let kubeconfig = folder.join(format!("kubeconfig{number}"));
     std::fs::write(&kubeconfig, serde_json::to_string(&config)?)?;
-    let key = folder.join("key");
+    let key = folder.join(format!("key{number}"));
     std::fs::write(&key, "a key for this test, and long enough")?;
     let own = std::env::current_exe()?;
     let program =

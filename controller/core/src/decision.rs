@@ -156,6 +156,8 @@ pub struct ChildRef {
     pub name: String,
     /// Its uid; `None` for Secrets, which are never read.
     pub uid: Option<String>,
+    /// Its resource version, where what was seen of it has to be so still.
+    pub resource_version: Option<String>,
 }
 
 /// The kinds of children.

@@ -2,6 +2,7 @@
 
 use crate::chance::Redacted;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use scribe_crds::names;
 use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
 use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource};
 use scribe_mover_contract::control::MoverState;
@@ -13,6 +14,8 @@ pub struct Surroundings {
     pub cluster_id: String,
     /// Whether the object's namespace is annotated `scribe.dev/privileged-movers: "true"`.
     pub privileged_movers: bool,
+    /// The controller's namespace, if it is annotated `scribe.dev/pause-all`.
+    pub paused_by: Option<String>,
     /// The bearer token of this object's movers, derived from its uid.
     pub control_token: Redacted,
     /// Warnings that Kubernetes gave about our claims, pods, snapshots and Service, newest last: read only while one of them is
@@ -21,6 +24,20 @@ pub struct Surroundings {
     /// Writes that the API server refuses and that are worth telling the user (quota, admission, a name that is taken): those that are
     /// not due to be tried again, and the one that ended the last pass.
     pub refusals: Vec<Refusal>,
+}
+
+impl Surroundings {
+    /// Why nothing is to be started, if so: because of the object's own spec, or of everything in the cluster.
+    pub fn pause(&self, spec_paused: bool) -> Option<String> {
+        match &self.paused_by {
+            _ if spec_paused => Some("spec.paused is true".to_owned()),
+            Some(namespace) => Some(format!(
+                "everything in this cluster is paused: remove the annotation {} of namespace {namespace} to go on",
+                names::PAUSE_ALL
+            )),
+            None => None,
+        }
+    }
 }
 
 /// A Kubernetes Event of type Warning.

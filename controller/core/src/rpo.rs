@@ -47,16 +47,12 @@ pub fn judge(objective: Option<i64>, point: Option<Timestamp>, since: Timestamp,
         None if now <= end => (
             Status::Unknown,
             Reason::NoReplica,
-            format!(
-                "nothing has been published yet; the objective of {objective} gives the first replica until {end}"
-            ),
+            format!("there is no replica; the objective of {objective} gives the first one until {end}"),
         ),
         None => (
             Status::False,
             Reason::ObjectiveExceeded,
-            format!(
-                "nothing has been published yet; the objective of {objective} gave the first replica until {end}"
-            ),
+            format!("there is no replica; the objective of {objective} gave the first one until {end}"),
         ),
     };
     // Kept up to the very second: what comes after it is the next one.

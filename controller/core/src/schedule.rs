@@ -89,11 +89,13 @@ impl Schedule {
         self.cron.find_next_occurrence(&moment, false).ok().map(|tick| tick.timestamp())
     }
 
-    /// The longest time without a tick from a moment on, in seconds: among the ticks of the next eight days, so that a weekend is seen, and
-    /// 100 of them at most, as this is asked in every pass.
+    /// The longest time between two ticks, in seconds, from the last one before a moment on: among those of the next eight days, so that a
+    /// weekend is seen, and 100 of them at most, as this is asked in every pass.
     pub fn longest_gap(&self, moment: Timestamp) -> Option<i64> {
         let horizon = moment.checked_add(HORIZON).unwrap_or(Timestamp::MAX);
-        let (mut longest, mut before) = (None, moment);
+        // Not from the moment itself: what is left of a pause gets ever shorter.
+        let last = self.cron.find_previous_occurrence(&moment.to_zoned(self.zone.clone()), true).ok();
+        let (mut longest, mut before) = (None, last.map_or(moment, |tick| tick.timestamp()));
         for _ in 0..MOST_TICKS {
             let Some(tick) = self.next_after(before) else { break };
             longest = longest.max(Some(tick.duration_since(before).as_secs()));
@@ -190,6 +192,11 @@ mod tests {
         const HOUR: i64 = 3600;
         assert_eq!(gap("*/15 * * * *", "2026-01-02T12:00:00Z"), Some(900));
         assert_eq!(gap("0 9 * * 1-5", "2026-01-07T12:00:00Z"), Some(72 * HOUR));
+        // It is the same throughout a pause, to its end.
+        for moment in ["2026-01-02T12:00:00Z", "2026-01-04T12:00:00Z", "2026-01-05T07:59:59Z"] {
+            assert_eq!(gap("0 9 * * 1-5", moment), Some(72 * HOUR));
+        }
+        assert_eq!(gap("0 0 1,2 * *", "2026-01-25T12:00:00Z"), Some(30 * 24 * HOUR));
         assert_eq!(gap("*/5 9-17 * * 1-5", "2026-01-02T12:00:00Z"), Some(63 * HOUR + 300));
         // Ticks that are further apart than the horizon are looked at all the same, and so is the hour that the clocks give or take.
         assert_eq!(gap("0 0 1 * *", "2026-02-02T12:00:00Z"), Some((30 * 24 + 23) * HOUR));

@@ -160,11 +160,13 @@ async fn remove<K: Kind>(
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let mut params = DeleteParams::background();
     params.grace_period_seconds = grace;
-    params.preconditions =
-        child.uid.clone().map(|uid| Preconditions { uid: Some(uid), resource_version: None });
+    params.preconditions = child
+        .uid
+        .clone()
+        .map(|uid| Preconditions { uid: Some(uid), resource_version: child.resource_version.clone() });
     match api.delete(&child.name, &params).await {
         Ok(_) => Ok(Written::Changed),
-        // Gone, or replaced by an object of another uid: the one that was meant is no more.
+        // Gone, or not the one that was meant any more: an object of another uid, or one that has changed.
         Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(Written::Unchanged),
         Err(error) => Err(ApplyError::new("delete", text::<K>(&child.name), error)),
     }

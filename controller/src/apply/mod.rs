@@ -146,7 +146,9 @@ mod tests {
 
     #[test]
     fn a_replica_that_may_not_be_deleted_holds_up_nothing() {
-        let delete = |kind| Action::Delete(ChildRef { kind, name: "db".to_owned(), uid: None });
+        let delete = |kind| {
+            Action::Delete(ChildRef { kind, name: "db".to_owned(), uid: None, resource_version: None })
+        };
         let refused = ApplyError::refused("delete", "db".to_owned(), "the policy says no".to_owned());
         assert!(holds_up_nothing(&delete(ChildKind::Snapshot), &refused));
         assert!(!holds_up_nothing(&delete(ChildKind::Pod), &refused));

@@ -1,6 +1,6 @@
 //! Replicas that somebody is making a claim from.
 
-use super::{ObserveError, failed, is_bound, is_published};
+use super::{ObserveError, failed, is_published};
 use crate::context::Context;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::ListParams;
@@ -8,10 +8,12 @@ use kube::{Api, ResourceExt};
 use scribe_core::observed::Restore;
 use scribe_crds::snapshots::{SNAPSHOT_GROUP, VolumeSnapshot};
 
-/// The claims of the namespace that are to be made from a snapshot, and are not yet. The only replica is never pruned: then nobody asks.
+/// The claims of the namespace that are to be made from one of these snapshots, and are not yet; what becomes of them triggers the object
+/// with that uid. The only replica is never pruned: then nobody asks.
 pub(super) async fn of(
     ctx: &Context,
     namespace: &str,
+    uid: &str,
     snapshots: &[VolumeSnapshot],
 ) -> Result<Vec<Restore>, ObserveError> {
     if snapshots.iter().filter(|snapshot| is_published(snapshot)).count() < 2 {
@@ -20,13 +22,27 @@ pub(super) async fn of(
     let api: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), namespace);
     let claims = api.list(&ListParams::default()).await;
     let claims = claims.map_err(failed(format!("persistentvolumeclaims of {namespace}")))?;
-    Ok(claims.iter().filter(|claim| !is_bound(claim)).filter_map(restore).collect())
+    let is_ours =
+        |restore: &Restore| snapshots.iter().any(|snapshot| snapshot.name_any() == restore.snapshot);
+    let restores: Vec<Restore> =
+        claims.iter().filter(|claim| is_pending(claim)).filter_map(restore).filter(is_ours).collect();
+    for restore in &restores {
+        ctx.router.follow_claim(uid, namespace, &restore.claim);
+    }
+    Ok(restores)
+}
+
+/// It has no phase at first.
+fn is_pending(claim: &PersistentVolumeClaim) -> bool {
+    let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+    claim.metadata.deletion_timestamp.is_none() && phase.is_none_or(|phase| phase == "Pending")
 }
 
 /// The API server copies one of the two fields into the other; a claim of an old one has only the first.
 fn restore(claim: &PersistentVolumeClaim) -> Option<Restore> {
     let spec = claim.spec.as_ref()?;
     let (group, kind, name) = match (&spec.data_source_ref, &spec.data_source) {
+        (Some(source), _) if source.namespace.is_some() => return None,
         (Some(source), _) => (&source.api_group, &source.kind, &source.name),
         (None, Some(source)) => (&source.api_group, &source.kind, &source.name),
         (None, None) => return None,
@@ -53,5 +69,20 @@ mod tests {
         let claim = json!({ "kind": "PersistentVolumeClaim", "name": "s" });
         assert_eq!(restored(&json!({ "dataSource": claim })), None);
         assert_eq!(restored(&json!({})), None);
+        let elsewhere = json!({ "apiGroup": SNAPSHOT_GROUP, "kind": "VolumeSnapshot", "name": "s", "namespace": "other" });
+        assert_eq!(restored(&json!({ "dataSourceRef": elsewhere })), None);
+    }
+
+    #[test]
+    fn only_a_claim_that_is_being_made_counts() {
+        let pending = |claim| is_pending(&serde_json::from_value(claim).unwrap());
+        assert!(
+            pending(json!({ "metadata": {} }))
+                && pending(json!({ "metadata": {}, "status": { "phase": "Pending" } }))
+        );
+        for phase in ["Bound", "Lost"] {
+            assert!(!pending(json!({ "metadata": {}, "status": { "phase": phase } })));
+        }
+        assert!(!pending(json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } })));
     }
 }

@@ -83,7 +83,7 @@ pub struct ReplicationDestinationSpec {
     pub deletion_policy: DeletionPolicy,
 }
 
-/// Which published replicas are kept: all that any of these rules keeps. The newest one that is ready is always kept, and so are those that are
+/// Which published replicas are kept, as long as this object exists: all that any of these rules keeps. The newest one that is ready is always kept, and so are those that are
 /// annotated `scribe.dev/pinned`, and those that a claim of this namespace is being made from. Time is counted from the newest replica's data
 /// time, so that nothing runs out while replication stands still.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -102,19 +102,19 @@ pub struct Retain {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 128))]
     pub hourly: Option<u32>,
-    /// Keep the newest replica of each of this many days.
+    /// Keep the newest replica of each of this many days (in UTC, and of those that have one).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 128))]
     pub daily: Option<u32>,
-    /// Keep the newest replica of each of this many weeks, from Monday on.
+    /// Keep the newest replica of each of this many weeks (from Monday on in UTC, and of those that have one).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 128))]
     pub weekly: Option<u32>,
-    /// Keep the newest replica of each of this many months.
+    /// Keep the newest replica of each of this many months (in UTC, and of those that have one).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 128))]
     pub monthly: Option<u32>,
-    /// Keep the newest replica of each of this many years.
+    /// Keep the newest replica of each of this many years (in UTC, and of those that have one).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 128))]
     pub yearly: Option<u32>,

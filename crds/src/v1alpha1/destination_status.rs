@@ -57,7 +57,7 @@ pub struct DestinationStatus {
     /// The newest published replica.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latest_image: Option<LatestImage>,
-    /// The published replicas, newest first.
+    /// The published replicas, newest first. Of more than 128, the newest 128.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub replicas: Vec<Replica>,

@@ -150,7 +150,7 @@ fn remove_secrets(view: &View<'_>, draft: &mut Draft) {
 }
 
 fn delete(kind: ChildKind, name: String, uid: Option<String>) -> Action {
-    Action::Delete(ChildRef { kind, name, uid })
+    Action::Delete(ChildRef { kind, name, uid, resource_version: None })
 }
 
 fn report(view: &View<'_>, draft: &mut Draft, waiting: &[String]) {

@@ -117,9 +117,9 @@ impl Case<'_, '_> {
     }
 
     fn paused(&self) -> Option<Ruling> {
-        self.view.seen.destination.spec.paused.then(|| Ruling::Refuse {
+        self.view.pause().map(|why| Ruling::Refuse {
             reason: Reason::DestinationPaused,
-            message: format!("ReplicationDestination {} is paused", self.view.owner.name),
+            message: format!("ReplicationDestination {} is paused ({why})", self.view.owner.name),
             permanent: false,
         })
     }

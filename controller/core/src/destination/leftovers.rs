@@ -73,6 +73,7 @@ pub(super) fn reference(snapshot: &VolumeSnapshot) -> ChildRef {
         kind: ChildKind::Snapshot,
         name: name_of(&snapshot.metadata),
         uid: snapshot.metadata.uid.clone(),
+        resource_version: None,
     }
 }
 

@@ -70,7 +70,7 @@ pub fn decide(
         }
     };
     if let Some(valid) = &valid
-        && !seen.destination.spec.paused
+        && view.pause().is_none()
     {
         if !has_finalizer(seen) {
             return add_finalizer(&view, valid, draft);
@@ -164,6 +164,8 @@ fn prune<'a, 'b>(
             kind: crate::decision::ChildKind::Snapshot,
             name: replica.name.to_owned(),
             uid: Some(replica.uid.to_owned()),
+            // Its user may pin it at this very moment.
+            resource_version: replica.resource_version.map(str::to_owned),
         };
         draft.then.push(Action::Delete(snapshot));
     }

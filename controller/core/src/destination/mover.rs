@@ -104,6 +104,7 @@ fn delete(pod: &Pod) -> Action {
         kind: ChildKind::Pod,
         name: name_of(&pod.metadata),
         uid: pod.metadata.uid.clone(),
+        resource_version: None,
     })
 }
 

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 pub(super) struct Seen<'a> {
     pub name: &'a str,
     pub uid: &'a str,
+    pub resource_version: Option<&'a str>,
     pub data_time: Timestamp,
     pub sync_id: &'a str,
     pub source_uid: Option<&'a str>,
@@ -45,6 +46,7 @@ impl<'a> Seen<'a> {
         Some(Self {
             name: meta.name.as_deref()?,
             uid: meta.uid.as_deref()?,
+            resource_version: meta.resource_version.as_deref(),
             data_time: annotation(meta, names::DATA_TIME)?.parse().ok()?,
             sync_id: annotation(meta, names::SYNC_ID)?,
             source_uid: annotation(meta, names::SOURCE_UID),

@@ -155,8 +155,8 @@ fn running(view: &View<'_>, draft: &Draft) -> Option<Standing> {
 
 /// Nothing runs.
 fn resting(view: &View<'_>, draft: &Draft) -> Standing {
-    if view.seen.destination.spec.paused {
-        return Standing::new(Phase::Paused, false, Reason::Paused, "spec.paused is true: syncs are refused");
+    if let Some(why) = view.pause() {
+        return Standing::new(Phase::Paused, false, Reason::Paused, format!("{why}: syncs are refused"));
     }
     if let Some(Hold { reason, message, .. }) = &draft.hold {
         let phase = if *reason == Reason::Preparing { Phase::Starting } else { Phase::Waiting };

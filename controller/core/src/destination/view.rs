@@ -34,6 +34,11 @@ impl<'a> View<'a> {
         Self { seen, settings, now, owner, base, replicas }
     }
 
+    /// Why syncs are refused, if the destination is paused.
+    pub fn pause(&self) -> Option<String> {
+        self.seen.around.pause(self.seen.destination.spec.paused)
+    }
+
     /// The receiving claim, unless it is on its way out.
     pub fn claim(&self) -> Option<&'a PersistentVolumeClaim> {
         self.seen.claim.as_ref().filter(|claim| !is_leaving(&claim.metadata))

@@ -21,7 +21,8 @@ pub fn decide(mut pass: Pass<'_>) -> Decision<SourceStatus> {
     let (kind, left, what) = match (pods.as_slice(), cuts.as_slice()) {
         ([], []) => {
             let name = names::source_base(&pass.owner.name);
-            let secret = Action::Delete(ChildRef { kind: ChildKind::Secret, name, uid: None });
+            let secret =
+                Action::Delete(ChildRef { kind: ChildKind::Secret, name, uid: None, resource_version: None });
             return Decision { first: vec![secret, Action::RemoveFinalizer], ..Decision::default() };
         }
         ([], cuts) => (ChildKind::Claim, cuts, "claim"),

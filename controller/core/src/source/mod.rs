@@ -200,7 +200,7 @@ fn delete(kind: ChildKind, meta: &ObjectMeta) -> Option<Action> {
         return None;
     }
     let name = meta.name.clone().unwrap_or_default();
-    Some(Action::Delete(ChildRef { kind, name, uid: meta.uid.clone() }))
+    Some(Action::Delete(ChildRef { kind, name, uid: meta.uid.clone(), resource_version: None }))
 }
 
 /// A moment some seconds after another, as far as there is one.

@@ -4,18 +4,20 @@ use super::validate::ValidSource;
 use super::{Pass, after};
 use crate::rpo::{self, words};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use scribe_crds::conditions::{self, Reason, Severity, Status};
 
 /// A sync that started longer ago than this, in seconds, says nothing of the schedule of today.
 const RECENT: i64 = 8 * 24 * 3600;
 
-/// The longest time between the next ticks, in seconds. Counted from the start of the last sync: within a long pause of the schedule, that
-/// pause counts.
+/// The longest time between the next ticks, in seconds. Counted from the last tick that has had its sync: while that of Monday morning runs,
+/// the newest replica is of Friday.
 pub fn longest_gap(pass: &Pass<'_>, valid: Option<&ValidSource>) -> Option<i64> {
+    let trigger = &valid?.trigger;
     let last = pass.status.last_attempt.as_ref().map(|last| last.started_at.0);
     let is_recent = |time: &Timestamp| *time <= pass.now && after(*time, RECENT) >= pass.now;
-    valid?.trigger.schedule.as_ref()?.longest_gap(last.filter(is_recent).unwrap_or(pass.now))
+    let from = last.filter(is_recent).unwrap_or(pass.now);
+    trigger.schedule.as_ref()?.longest_gap(after(from, -trigger.delay))
 }
 
 /// The objective, in seconds: the one that is asked for, or twice the longest time between ticks. A spec that cannot be read leaves the last
@@ -30,15 +32,32 @@ pub fn of(pass: &Pass<'_>, valid: Option<&ValidSource>) -> Option<i64> {
 
 /// Sets the conditions `WithinRPO` and `Degraded`.
 pub fn report(pass: &mut Pass<'_>, valid: Option<&ValidSource>) {
-    let created = pass.seen.source.metadata.creation_timestamp.as_ref().map_or(pass.now, |time| time.0);
-    let point = pass.status.recovery_point.as_ref().map(|point| point.data_time.0);
-    let verdict = rpo::judge(pass.rpo, point, created, pass.now);
+    let verdict = judge(pass);
     if let Some(ends) = verdict.ends {
         pass.wake_at(ends);
     }
     set(pass, conditions::WITHIN_RPO, verdict.status, verdict.reason, &verdict.message);
     let (status, reason, message) = degraded(pass, valid);
     set(pass, conditions::DEGRADED, status, reason, &message);
+}
+
+/// A source that waits for its claim, such as that of a reverse direction, has nothing to be late with: its clock starts with the claim.
+fn judge(pass: &Pass<'_>) -> rpo::Verdict {
+    let made = |meta: &ObjectMeta| meta.creation_timestamp.as_ref().map_or(pass.now, |time| time.0);
+    let point = pass.status.recovery_point.as_ref().map(|point| point.data_time.0);
+    match (&pass.seen.claim, point) {
+        (None, None) => rpo::Verdict {
+            status: Status::Unknown,
+            reason: Reason::SourceMissing,
+            message: format!("claim {} does not exist", pass.seen.source.spec.source_pvc),
+            ends: None,
+        },
+        (claim, point) => {
+            let created = made(&pass.seen.source.metadata);
+            let since = claim.as_ref().map_or(created, |claim| created.max(made(&claim.metadata)));
+            rpo::judge(pass.rpo, point, since, pass.now)
+        }
+    }
 }
 
 fn set(pass: &mut Pass<'_>, kind: &str, status: Status, reason: Reason, message: &str) {
@@ -77,6 +96,8 @@ fn unreachable(pass: &Pass<'_>, valid: &ValidSource) -> Option<String> {
     let took = pass.status.last_sync_duration?;
     let took = i64::try_from(std::time::Duration::from(took).as_secs()).unwrap_or(i64::MAX);
     let (apart, what) = match (pass.longest_gap, valid.trigger.interval) {
+        // A tick that passes while a sync runs is made up for when that has ended.
+        (Some(gap), _) if gap < took => (took, "syncs start"),
         (Some(gap), _) => (gap, "ticks of the schedule are"),
         (None, Some(interval)) => (interval.max(took), "syncs start"),
         (None, None) => return None,

@@ -117,8 +117,9 @@ impl Plan {
                 reason.action()
             );
             Some(Hold { phase: Phase::Failed, reason, message })
-        } else if seen.source.spec.paused {
-            let message = format!("spec.paused is true: nothing is started. {}", Reason::Paused.action());
+        } else if let Some(why) = seen.around.pause(seen.source.spec.paused) {
+            let action = if seen.source.spec.paused { Reason::Paused.action() } else { "" };
+            let message = format!("{why}: nothing is started. {action}").trim_end().to_owned();
             Some(Hold { phase: Phase::Paused, reason: Reason::Paused, message })
         } else {
             None

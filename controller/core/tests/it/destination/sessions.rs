@@ -186,7 +186,7 @@ fn what_is_refused_and_why() {
 fn paused_refuses_syncs_and_finishes_what_runs() {
     let mut world = World::listening();
     world.shake(hello("a", 1, T1));
-    world.spec(|spec| spec.paused = true);
+    world.seen.around.paused_by = Some("scribe-system".into());
     assert!(matches!(world.commit(commit("a", 1, T1)), CommitVerdict::Recorded { .. }));
     world.snapshots_ready();
     world.settle();
@@ -195,6 +195,14 @@ fn paused_refuses_syncs_and_finishes_what_runs() {
     let verdict = world.shake(hello("b", 1, T2));
     assert!(
         matches!(&verdict, Verdict::Refused { reason, permanent: false, .. } if reason == "DestinationPaused"),
+        "{verdict:?}"
+    );
+    world.seen.around.paused_by = None;
+    world.spec(|spec| spec.paused = true);
+    let verdict = world.shake(hello("b", 1, T2));
+    assert!(
+        matches!(&verdict, Verdict::Refused { reason, message, .. }
+            if reason == "DestinationPaused" && message.contains("spec.paused is true")),
         "{verdict:?}"
     );
 }

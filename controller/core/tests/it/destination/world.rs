@@ -93,6 +93,7 @@ impl World {
                 around: Surroundings {
                     cluster_id: "east-cluster".into(),
                     privileged_movers: false,
+                    paused_by: None,
                     control_token: Redacted("token".into()),
                     warnings: Vec::new(),
                     refusals: Vec::new(),
@@ -415,6 +416,8 @@ impl World {
     fn delete_snapshot(&mut self, child: &ChildRef) {
         let at = self.seen.snapshots.iter().position(|snapshot| snapshot.metadata.uid == child.uid);
         let Some(at) = at else { return };
+        let version = &self.seen.snapshots[at].metadata.resource_version;
+        assert!(child.resource_version.is_none() || child.resource_version == *version, "it has changed");
         let good = |snapshot: &VolumeSnapshot| {
             has_annotation(&snapshot.metadata, names::PUBLISHED)
                 && snapshot.status.as_ref().is_some_and(|status| status.ready_to_use == Some(true))

@@ -245,4 +245,15 @@ fn a_paused_source_finishes_what_runs_and_starts_nothing() {
     world.seen.source.spec.trigger.as_mut().unwrap().manual = Some("two".to_owned());
     world.settle("a new tag, still paused");
     assert!(world.status().current_sync.is_none());
+    // And as everything else in the cluster.
+    world.seen.source.spec.paused = false;
+    world.seen.around.paused_by = Some("scribe-system".to_owned());
+    world.settle("paused with all the others");
+    assert!(world.status().current_sync.is_none());
+    insta::assert_snapshot!(
+        format!("{}: {}", world.condition(), world.message()),
+        @"False Paused: everything in this cluster is paused: remove the annotation scribe.dev/pause-all of namespace scribe-system to go on: nothing is started."
+    );
+    world.seen.around.paused_by = None;
+    world.start_sync();
 }

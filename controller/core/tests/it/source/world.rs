@@ -85,6 +85,7 @@ impl World {
         let around = Surroundings {
             cluster_id: "cluster-uid".to_owned(),
             privileged_movers: false,
+            paused_by: None,
             control_token: Redacted("a secret token".to_owned()),
             warnings: Vec::new(),
             refusals: Vec::new(),
