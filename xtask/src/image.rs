@@ -1,7 +1,6 @@
 //! `cargo xtask image`: container images without a container engine.
 
 use std::path::PathBuf;
-use std::process;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -11,6 +10,7 @@ use scribe_tests::images;
 use tracing::info;
 
 use crate::cluster::target_dir;
+use crate::process::cargo;
 
 #[derive(Debug, Args)]
 pub struct Command {
@@ -61,6 +61,6 @@ fn build_programs() -> Result<Vec<PathBuf>> {
 
 /// Builds every program at once: one at a time, each would have the dependencies built with features of its own.
 pub fn build_workspace() -> Result<()> {
-    let mut cargo = process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    run_program(cargo.current_dir(repository()).args(["build", "--quiet", "--workspace", "--bins"])).map(drop)
+    let mut cargo = cargo(&["build", "--quiet", "--workspace", "--bins"]);
+    run_program(cargo.current_dir(repository())).map(drop)
 }

@@ -20,6 +20,14 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
 /// Cargo, the one that runs this.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo tells the program that it runs, this one. ring's build script asks for it: with other values than outside, ring and all that
+    // rests on it would be built anew each time.
+    let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| told.iter().any(|start| name.starts_with(start))) {
+            command.env_remove(&name);
+        }
+    }
     command.args(arguments);
     command
 }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -97,12 +97,18 @@ async fn start(options: &Options, clock: &Clock) -> Result<(Side, Side)> {
     let cluster_options = ClusterOptions { csi_driver: Some(build_csi_driver()?) };
     let (west, east) =
         tokio::try_join!(Side::start("west", &cluster_options), Side::start("east", &cluster_options))?;
-    for side in [&west, &east] {
+    let import = |side: &Side| -> Result<()> {
         for archive in &images {
             side.ours.iter().try_for_each(|cluster| cluster.import_image(archive))?;
         }
         clock.say(&format!("{} is ready", side.name));
-    }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| import(&west));
+        import(&east)?;
+        other.join().map_err(|_| anyhow!("the import into west broke down"))?
+    })?;
     Ok((west, east))
 }
 
