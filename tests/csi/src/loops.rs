@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
@@ -47,8 +48,11 @@ pub struct Loop {
 
 #[derive(Debug, Deserialize)]
 struct Listing {
-    loopdevices: Vec<Loop>,
+    loopdevices: Vec<serde_json::Value>,
 }
+
+/// For how long a device that was let go is waited for: somebody who only looks at it has it open for a moment.
+const LETTING_GO: Duration = Duration::from_secs(2);
 
 /// Every attached loop device of the machine.
 ///
@@ -65,8 +69,18 @@ pub fn list() -> anyhow::Result<Vec<Loop>> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
-    let listing: Listing = serde_json::from_str(&text).context("read what losetup lists")?;
-    Ok(listing.loopdevices)
+    read(&text)
+}
+
+/// A device that is let go while losetup looks at it is listed without what it was attached to: it is not attached.
+fn read(text: &str) -> anyhow::Result<Vec<Loop>> {
+    let listing: Listing = serde_json::from_str(text).context("read what losetup lists")?;
+    let attached = listing.loopdevices.into_iter().filter(|one| {
+        ["back-ino", "back-maj:min", "back-file"]
+            .iter()
+            .all(|field| one.get(field).is_some_and(|value| !value.is_null()))
+    });
+    attached.map(|one| serde_json::from_value(one).context("read what losetup lists")).collect()
 }
 
 /// The device that is attached to `file`, if there is one.
@@ -107,12 +121,22 @@ pub fn attach(file: &Path, access: Access, caching: Caching) -> anyhow::Result<P
     Ok(PathBuf::from(run(command.arg(file))?.trim()))
 }
 
-/// Detaches the device, or has the kernel do so when its last user lets go.
+/// Detaches the device, or has the kernel do so when its last user lets go. One that is about to go must not be found and used anew, so a
+/// moment is waited for that.
 ///
 /// # Errors
 /// When losetup fails.
 pub fn detach(device: &Path) -> anyhow::Result<()> {
-    run(Command::new("losetup").arg("--detach").arg(device)).map(drop)
+    let before = list()?.into_iter().find(|one| one.device == device);
+    run(Command::new("losetup").arg("--detach").arg(device))?;
+    let patience = Instant::now() + LETTING_GO;
+    while let Some(before) = &before
+        && Instant::now() < patience
+        && list()?.contains(before)
+    {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// Makes the device as large as its file has become.
@@ -143,9 +167,11 @@ mod tests {
     #[test]
     fn what_losetup_lists() {
         let text = r#"{"loopdevices": [{"name":"/dev/loop1","back-ino":131,"back-maj:min":"       7:0  ",
-            "back-file":"/s/pool/volumes/a.img"}]}"#;
-        let listing: Listing = serde_json::from_str(text).unwrap();
-        assert_eq!(listing.loopdevices[0].device, Path::new("/dev/loop1"));
-        assert_eq!(listing.loopdevices[0].filesystem.trim(), "7:0");
+            "back-file":"/s/pool/volumes/a.img"},
+            {"name":"/dev/loop2","back-ino":null,"back-maj:min":null,"back-file":null}]}"#;
+        let all = read(text).unwrap();
+        assert_eq!(all.len(), 1, "one is being let go");
+        assert_eq!(all[0].device, Path::new("/dev/loop1"));
+        assert_eq!(all[0].filesystem.trim(), "7:0");
     }
 }

@@ -66,8 +66,8 @@ impl Bench {
     }
 
     fn leave_it(&self, id: &str) {
-        self.driver.unpublish(id, &self.path(&format!("pod-{id}"))).unwrap();
-        self.driver.unstage(id, &self.path(&format!("stage-{id}"))).unwrap();
+        until_free(|| self.driver.unpublish(id, &self.path(&format!("pod-{id}"))));
+        until_free(|| self.driver.unstage(id, &self.path(&format!("stage-{id}"))));
     }
 
     fn publication(&self, id: &str, target: &str, content: Content, read_only: bool) -> Publication {
@@ -122,6 +122,21 @@ fn check_filesystem(image: &Path, content: Content) {
     };
     command.arg(if content == Content::Xfs { "-n" } else { "-fn" });
     loops::run(command.arg(image)).unwrap();
+}
+
+/// Repeats what is refused because a volume is busy, as the kubelet does. A program that a test beside this one is about to start holds the
+/// files that are open here until it has really begun.
+fn until_free(call: impl Fn() -> Result<(), tonic::Status>) {
+    let patience = Instant::now() + Duration::from_secs(30);
+    loop {
+        match call() {
+            Ok(()) => return,
+            Err(status) if status.message().contains("busy") && Instant::now() < patience => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(status) => panic!("{status}"),
+        }
+    }
 }
 
 /// A device that is let go stays attached for as long as anybody has it open, be it only to look at it, as losetup does in another test.
