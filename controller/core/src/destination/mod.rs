@@ -146,12 +146,15 @@ fn refusals(view: &View<'_>, draft: &mut Draft) {
     }
 }
 
-/// Prunes, while nothing is wrong: old replicas are what one wants when something is.
+/// Prunes, while nothing is wrong and nobody has said stop: old replicas are what one wants then.
 fn prune<'a, 'b>(
     view: &'b View<'a>,
     valid: Option<&ValidDestination<'_>>,
     draft: &mut Draft,
 ) -> Retention<'a, 'b> {
+    if view.pause().is_some() {
+        return retain::everything(&view.replicas, "nothing is pruned while it is paused");
+    }
     let failing = draft.status.received.as_ref().is_some_and(|received| received.gave_up.is_some());
     let stops = draft.hold.as_ref().is_some_and(|hold| hold.weight != Weight::Passing);
     let Some(valid) = valid.filter(|_| !failing && !stops) else {

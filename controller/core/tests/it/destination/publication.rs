@@ -396,6 +396,22 @@ fn a_replica_stays_while_it_is_pinned_or_a_claim_is_being_made_from_it() {
 }
 
 #[test]
+fn nothing_is_pruned_while_it_is_paused() {
+    let mut world = World::listening();
+    for minute in 0..3 {
+        world.sync(&format!("s{minute}"), &format!("2026-03-04T05:0{minute}:00Z"));
+    }
+    world.seen.around.paused_by = Some("scribe-system".into());
+    world.spec(|spec| spec.retain.last = 1);
+    world.settle();
+    assert_eq!(world.snapshots().len(), 3);
+    assert!(world.status().replicas.iter().all(|replica| replica.kept_because.contains("paused")));
+    world.seen.around.paused_by = None;
+    world.settle();
+    assert_eq!(world.snapshots().len(), 1);
+}
+
+#[test]
 fn nothing_is_pruned_while_something_is_wrong() {
     let mut world = World::listening();
     for minute in 0..3 {
