@@ -5,6 +5,7 @@
 
 mod keys;
 mod restores;
+mod snapshots;
 
 use crate::context::Context;
 use jiff::Timestamp;
@@ -14,10 +15,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
 use scribe_core::observed::{DestinationObserved, SourceObserved, Surroundings, Warning};
+use scribe_core::source::uses_claim;
 use scribe_crds::names;
-use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
-use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource};
+use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource, SourceCopyMethod};
 use serde::de::DeserializeOwned;
+use snapshots::{is_of, is_published, is_ready};
 use std::fmt::Debug;
 use std::time::Instant;
 
@@ -54,17 +56,24 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
     let (namespace, uid) = identity(&source.metadata);
     let name = &source.spec.source_pvc;
     ctx.router.follow_claim(uid, namespace, name);
-    let (claim, cuts, pods, permissions) = tokio::try_join!(
+    let (claim, cuts, pods, users, own_snapshots, permissions) = tokio::try_join!(
         get::<PersistentVolumeClaim>(ctx, namespace, name),
         owned::<PersistentVolumeClaim>(ctx, namespace, uid),
         owned::<Pod>(ctx, namespace, uid),
+        users(ctx, source),
+        snapshots::of(ctx, namespace, Some(uid)),
         permissions(ctx, namespace),
     )?;
+    let snapshots_available = own_snapshots.is_some();
+    let snapshots = own_snapshots.unwrap_or_default();
+    let releasing = source.status.as_ref().map(|status| status.releasing.as_slice()).unwrap_or_default();
+    let contents = snapshots::contents(ctx, snapshots.iter().collect(), releasing).await?;
     let unfinished: Vec<&ObjectMeta> = cuts
         .iter()
         .filter(|cut| !is_bound(cut))
         .map(|cut| &cut.metadata)
         .chain(pods.iter().filter(|pod| is_starting(pod)).map(|pod| &pod.metadata))
+        .chain(snapshots.iter().filter(|snapshot| !is_ready(snapshot)).map(|snapshot| &snapshot.metadata))
         .collect();
     let pending_since = youngest(&unfinished);
     let warnings = warnings(ctx, namespace, &unfinished).await?;
@@ -72,7 +81,18 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
     let sync = source.status.as_ref().and_then(|status| status.current_sync.as_ref());
     let mover_name = sync.map(|sync| names::source_pod(&source.name_any(), &sync.id, sync.attempt));
     let mover = ctx.movers.follow(uid, &pods, mover_name.as_deref(), &around.control_token);
-    let observed = SourceObserved { source: source.clone(), around, claim, cuts, pods, mover };
+    let observed = SourceObserved {
+        source: source.clone(),
+        around,
+        claim,
+        cuts,
+        snapshots_available,
+        snapshots,
+        contents,
+        users,
+        pods,
+        mover,
+    };
     Ok(Seen { observed, pending_since })
 }
 
@@ -94,13 +114,16 @@ pub async fn destination(
         get::<PersistentVolumeClaim>(ctx, namespace, &claim_name),
         get::<Service>(ctx, namespace, &base),
         owned::<Pod>(ctx, namespace, uid),
-        snapshots(ctx, namespace),
+        snapshots::of(ctx, namespace, None),
         permissions(ctx, namespace),
     )?;
     let snapshots_available = all_snapshots.is_some();
     let mut snapshots = all_snapshots.unwrap_or_default();
     snapshots.retain(|snapshot| is_owned(&snapshot.metadata, uid) || is_of(snapshot, &claim_name));
-    let contents = contents(ctx, destination, uid, &snapshots).await?;
+    let unpublished =
+        snapshots.iter().filter(|snapshot| is_owned(&snapshot.metadata, uid) && !is_published(snapshot));
+    let releasing = destination.status.as_ref().map(|status| status.releasing.as_slice()).unwrap_or_default();
+    let contents = snapshots::contents(ctx, unpublished.collect(), releasing).await?;
     let restores = restores::of(ctx, namespace, uid, &snapshots).await?;
     let unfinished: Vec<&ObjectMeta> = claim
         .iter()
@@ -172,9 +195,27 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
     let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
-    let selector = ListParams::default().labels(&format!("{}={uid}", names::OWNER_UID));
-    let list = api.list(&selector).await;
+    let list = api.list(&labelled(uid)).await;
     list.map(|list| list.items).map_err(failed(format!("{} of {namespace}", K::plural(&()))))
+}
+
+fn labelled(uid: &str) -> ListParams {
+    ListParams::default().labels(&format!("{}={uid}", names::OWNER_UID))
+}
+
+/// The pods that use the source claim, if a mover is to read it beside them.
+async fn users(ctx: &Context, source: &ReplicationSource) -> Result<Vec<Pod>, ObserveError> {
+    let spec = source.spec.rsync.as_ref().map(|rsync| rsync.copy_method);
+    let sync = source.status.as_ref().and_then(|status| status.current_sync.as_ref()?.copy_method);
+    if spec != Some(SourceCopyMethod::Direct) && sync != Some(SourceCopyMethod::Direct) {
+        return Ok(Vec::new());
+    }
+    let (namespace, uid) = identity(&source.metadata);
+    let api: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
+    let list = api.list(&ListParams::default()).await.map_err(failed(format!("pods of {namespace}")))?;
+    let mut pods = list.items;
+    pods.retain(|pod| !is_owned(&pod.metadata, uid) && uses_claim(pod, &source.spec.source_pvc));
+    Ok(pods)
 }
 
 /// What annotations of namespaces allow and forbid.
@@ -199,45 +240,6 @@ async fn annotation(ctx: &Context, namespace: &str, key: &str) -> Result<Option<
     let api: Api<Namespace> = Api::all(ctx.client.clone());
     let meta = api.get_metadata_opt(namespace).await.map_err(failed(format!("Namespace {namespace}")))?;
     Ok(meta.and_then(|meta| meta.annotations().get(key).cloned()))
-}
-
-/// Every snapshot of the namespace: a foreign one of the receiving claim bears no label to ask for. `None`: the cluster has no
-/// snapshots.
-async fn snapshots(ctx: &Context, namespace: &str) -> Result<Option<Vec<VolumeSnapshot>>, ObserveError> {
-    let api: Api<VolumeSnapshot> = Api::namespaced(ctx.client.clone(), namespace);
-    match api.list(&ListParams::default()).await {
-        Ok(list) => Ok(Some(list.items)),
-        // A list is never not found, unless the kind is not there.
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        Err(error) => Err(failed(format!("VolumeSnapshots of {namespace}"))(error)),
-    }
-}
-
-async fn contents(
-    ctx: &Context,
-    destination: &ReplicationDestination,
-    uid: &str,
-    snapshots: &[VolumeSnapshot],
-) -> Result<Vec<VolumeSnapshotContent>, ObserveError> {
-    let unpublished =
-        snapshots.iter().filter(|snapshot| is_owned(&snapshot.metadata, uid) && !is_published(snapshot));
-    let mut wanted: Vec<String> = unpublished.filter_map(content_name).collect();
-    wanted.extend(destination.status.iter().flat_map(|status| status.releasing.iter().cloned()));
-    wanted.sort_unstable();
-    wanted.dedup();
-    let api: Api<VolumeSnapshotContent> = Api::all(ctx.client.clone());
-    let mut contents = Vec::new();
-    for name in wanted {
-        let content = api.get_opt(&name).await.map_err(failed(format!("VolumeSnapshotContent {name}")))?;
-        contents.extend(content);
-    }
-    Ok(contents)
-}
-
-/// The content of a snapshot, bound or about to be: the snapshot controller names it after the snapshot's uid.
-fn content_name(snapshot: &VolumeSnapshot) -> Option<String> {
-    let bound = snapshot.status.as_ref().and_then(|status| status.bound_volume_snapshot_content_name.clone());
-    bound.or_else(|| snapshot.metadata.uid.as_ref().map(|uid| format!("snapcontent-{uid}")))
 }
 
 /// What Kubernetes warned of about these objects, newest last.
@@ -286,14 +288,6 @@ fn is_owned(meta: &ObjectMeta, uid: &str) -> bool {
     meta.labels.as_ref().and_then(|labels| labels.get(names::OWNER_UID)).is_some_and(|owner| owner == uid)
 }
 
-fn is_of(snapshot: &VolumeSnapshot, claim: &str) -> bool {
-    snapshot.spec.source.persistent_volume_claim_name.as_deref() == Some(claim)
-}
-
-fn is_published(snapshot: &VolumeSnapshot) -> bool {
-    snapshot.annotations().contains_key(names::PUBLISHED)
-}
-
 fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     claim.metadata.deletion_timestamp.is_none()
         && claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound")
@@ -334,21 +328,6 @@ mod tests {
         }));
         assert!(last_seen(&old) < last_seen(&new));
         assert!(last_seen(&new) < last_seen(&series));
-    }
-
-    #[test]
-    fn a_content_is_found_before_its_snapshot_knows_it() {
-        let mut snapshot: VolumeSnapshot = serde_json::from_value(
-            json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
-                "metadata": {"name": "s", "uid": "u"}, "spec": {"source": {}}}),
-        )
-        .unwrap();
-        assert_eq!(content_name(&snapshot).as_deref(), Some("snapcontent-u"));
-        snapshot.status = Some(scribe_crds::snapshots::VolumeSnapshotStatus {
-            bound_volume_snapshot_content_name: Some("c".to_owned()),
-            ..Default::default()
-        });
-        assert_eq!(content_name(&snapshot).as_deref(), Some("c"));
     }
 
     #[test]

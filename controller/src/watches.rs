@@ -193,9 +193,10 @@ pub fn surroundings(
     vec![claims, pods, services, namespaces]
 }
 
-/// Destinations that wait for snapshots to be possible at all are told when they are.
+/// Objects that wait for snapshots to be possible at all are told when they are.
 async fn wake_when_done(snapshots: Synced, router: Arc<Router>) {
     snapshots.wait().await;
+    router.wake_side(Side::Source);
     router.wake_side(Side::Destination);
 }
 

@@ -103,6 +103,7 @@ reasons! {
     Deleting Normal "The object is being deleted and cleans up.", "Nothing; the message says what it waits for.";
     ReplicaAvailable Normal "There is a published replica.", "Make a claim from status.latestImage to use it.";
     NoReplica Normal "Nothing has been published yet.", "Wait for the first sync to be published.";
+    Overwriting Normal "A sync writes into the claim that is the replica itself (copyMethod Direct).", "Wait for the sync to end; with copyMethod Snapshot there would be a replica all the time.";
     WithinObjective Normal "The newest replica is as young as the objective asks for.", "Nothing.";
     NoObjective Normal "There is no recovery point objective to judge by.", "Set spec.rpo of the ReplicationSource, if there is one; with a schedule it is computed.";
     AsExpected Normal "Nothing is known to be wrong.", "Nothing.";
@@ -143,6 +144,8 @@ reasons! {
     ForeignSnapshot Warning "Somebody else's snapshot of the receiving claim is not cut yet, and a sync begins to write.", "Take snapshots of claims made from the published replicas, not of the receiving claim.";
     ClaimInUse Warning "Another ReplicationDestination receives into this claim.", "Use another claim, or delete the other ReplicationDestination.";
     ClaimMissing Warning "The claim named in spec.rsync.destinationPVC does not exist.", "Make the claim, or name an existing one in a new ReplicationDestination.";
+    UnsupportedAccessMode Warning "The claim can be used by a single pod only (ReadWriteOncePod), so that it cannot be read beside its user.", "Set spec.rsync.copyMethod to Clone or Snapshot.";
+    ClaimMoved Warning "The pod that uses the claim runs on another node than the mover that reads it.", "Nothing; the mover made way, and the sync is tried again beside that pod.";
     ClaimPending Warning "The claim to read from or to receive into is not bound.", "Look at the claim's events.";
     AddressPending Warning "The Service has no address yet.", "Wait for the load balancer, or look at the Service's events.";
     InternalError Warning "Scribe did not expect this.", "Report it with the message and the controller's log.";

@@ -213,6 +213,49 @@ async fn what_a_destination_may_not_be() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_copy_method_has_no_use_for() -> Result<()> {
+    let rsync = |value: Value| source(json!({ "rsync": value }));
+    refused(
+        "ReplicationSource",
+        vec![
+            (
+                "a snapshot class without a snapshot",
+                rsync(json!({ "volumeSnapshotClassName": "gold" })),
+                "set copyMethod: Snapshot",
+            ),
+            (
+                "the size of a copy that is not made",
+                rsync(json!({ "copyMethod": "Direct", "capacity": "1Gi" })),
+                "copyMethod Direct makes no copy: remove capacity",
+            ),
+            (
+                "the time for a copy that is not made",
+                rsync(json!({ "copyMethod": "Direct", "cutTimeout": "1m" })),
+                "copyMethod Direct makes no copy: remove capacity",
+            ),
+        ],
+    )
+    .await?;
+    let rsync = |value: Value| destination(json!({ "rsync": value }));
+    refused(
+        "ReplicationDestination",
+        vec![
+            (
+                "replicas without snapshots",
+                destination(json!({ "rsync": { "copyMethod": "Direct" }, "retain": { "last": 2 } })),
+                "makes none: remove retain",
+            ),
+            (
+                "a class of snapshots that are not made",
+                rsync(json!({ "copyMethod": "Direct", "volumeSnapshotClassName": "gold" })),
+                "copyMethod Direct makes no snapshots",
+            ),
+        ],
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_changed() -> Result<()> {
     let made = |answer: Result<DynamicObject, String>| answer.map_err(anyhow::Error::msg);
     made(create("ReplicationSource", "fixed", source(json!({}))).await?)?;
@@ -231,6 +274,11 @@ async fn what_cannot_be_changed() -> Result<()> {
             json!({ "rsync": { "destinationPVC": "other" } }),
             "destinationPVC cannot be changed",
         ),
+        (
+            "ReplicationDestination",
+            json!({ "rsync": { "copyMethod": "Direct" } }),
+            "copyMethod cannot be changed",
+        ),
     ];
     for (kind, change, words) in cases {
         let patch = Patch::Merge(json!({ "spec": change }));
@@ -248,6 +296,8 @@ async fn defaults_are_filled_in() -> Result<()> {
         json!({ "trigger": { "schedule": "0 2 * * MON", "timeZone": "Europe/Berlin", "onCreate": false } }),
         json!({ "trigger": { "schedule": "@hourly", "manual": "a" } }),
         json!({ "trigger": { "minInterval": "1m30s" }, "rpo": "1h" }),
+        json!({ "rsync": { "copyMethod": "Snapshot", "volumeSnapshotClassName": "gold", "capacity": "2Gi" } }),
+        json!({ "rsync": { "copyMethod": "Direct" } }),
         json!({ "rsync": { "bandwidthLimit": "10Mi", "address": "fd00::1", "port": 22, "excludes": ["/tmp/", "*.bak"] } }),
     ];
     for (number, change) in accepted.into_iter().enumerate() {
@@ -262,9 +312,11 @@ async fn defaults_are_filled_in() -> Result<()> {
     for (field, value) in [("copyMethod", "Clone"), ("comparison", "Content"), ("fidelity", "BestEffort")] {
         ensure!(spec["rsync"][field] == json!(value), "{field}: {spec}");
     }
+    let direct = destination(json!({ "rsync": { "copyMethod": "Direct" } }));
+    create("ReplicationDestination", "direct", direct).await?.map_err(anyhow::Error::msg)?;
     let made = create("ReplicationDestination", "plain", destination(json!({}))).await?;
     let spec = &made.map_err(anyhow::Error::msg)?.data["spec"];
-    ensure!(spec["retain"]["last"] == json!(3) && spec["deletionPolicy"] == json!("Retain"), "{spec}");
+    ensure!(spec["deletionPolicy"] == json!("Retain"), "{spec}");
     ensure!(
         spec["rsync"]["copyMethod"] == json!("Snapshot")
             && spec["rsync"]["serviceType"] == json!("ClusterIP"),

@@ -181,7 +181,10 @@ fn attributes(path: &Path) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     let mut names = vec![0; 65_536];
     let length = rustix::fs::llistxattr(path, &mut names).context("list attributes")?;
     let mut attributes = BTreeMap::new();
-    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    // As what XFS stores its access control lists, which have a name of their own already.
+    let is_stored_acl = |name: &[u8]| name.starts_with(b"trusted.SGI_ACL_");
+    let names = names[..length].split(|byte| *byte == 0);
+    for name in names.filter(|name| !name.is_empty() && !is_stored_acl(name)) {
         let mut value = vec![0; 65_536];
         let length =
             rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value).context("read an attribute")?;

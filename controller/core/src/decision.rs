@@ -79,12 +79,16 @@ pub enum Action {
         /// The resource version at which it bore no owner label.
         resource_version: String,
     },
-    /// Take our owner label off a claim that stays.
+    /// Take our labels off a claim that stays.
     UnlabelClaim {
         /// The claim.
         name: String,
         /// Its uid.
         uid: String,
+        /// Those labels, by their keys.
+        labels: Vec<&'static str>,
+        /// What to write on it instead.
+        annotations: std::collections::BTreeMap<String, String>,
     },
     /// Annotate a snapshot as published and remove every owner reference, in one patch under its resource version.
     PublishSnapshot {

@@ -8,6 +8,7 @@
 pub mod backoff;
 pub mod build;
 pub mod chance;
+pub mod contents;
 pub mod decision;
 pub mod destination;
 pub mod observed;

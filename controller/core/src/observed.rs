@@ -73,6 +73,14 @@ pub struct SourceObserved {
     pub claim: Option<PersistentVolumeClaim>,
     /// Every claim that bears this object's owner label: cuts, of this sync or left over, and what was copied from one.
     pub cuts: Vec<PersistentVolumeClaim>,
+    /// Whether the VolumeSnapshot API is there.
+    pub snapshots_available: bool,
+    /// Every VolumeSnapshot that bears this object's owner label.
+    pub snapshots: Vec<VolumeSnapshot>,
+    /// The contents of those, and every content that `status.releasing` names.
+    pub contents: Vec<VolumeSnapshotContent>,
+    /// The pods that use the source claim, whosever they are: read only where the claim itself is the cut.
+    pub users: Vec<Pod>,
     /// Every pod that bears this object's owner label.
     pub pods: Vec<Pod>,
     /// The state of the mover pod of the current attempt, if it runs and has answered, with the pod's name.

@@ -62,14 +62,16 @@ enum Existing {
     Foreign,
 }
 
-async fn existing<K: Kind>(api: &Api<K>, owner: &str, name: &str) -> Result<Existing, ApplyError> {
+async fn existing<K: Kind>(api: &Api<K>, owner: &str, child: &K) -> Result<Existing, ApplyError> {
+    let name = name_of(child);
     let found = api.get_metadata_opt(name).await;
     let Some(found) = found.map_err(|error| ApplyError::new("look for", text::<K>(name), error))? else {
         return Ok(Existing::None);
     };
-    // As in the core: a label alone may have been copied.
+    // As in the core: a label alone may have been copied. A child that is to outlive its owner has nothing else.
     let labelled = found.labels().get(OWNER_UID).is_some_and(|label| label == owner);
-    if labelled && found.owner_references().iter().any(|reference| reference.uid == owner) {
+    let named = found.owner_references().iter().any(|reference| reference.uid == owner);
+    if labelled && (named || child.owner_references().is_empty()) {
         Ok(Existing::Ours(found.metadata.resource_version))
     } else {
         Ok(Existing::Foreign)
@@ -104,7 +106,7 @@ where
     match api.create(&post(), child).await {
         Ok(_) => Ok(Written::Changed),
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            match existing(&api, owner, name).await? {
+            match existing(&api, owner, child).await? {
                 Existing::Ours(_) | Existing::None => Ok(Written::Changed),
                 Existing::Foreign => Err(taken::<K>("create", name)),
             }
@@ -124,7 +126,7 @@ where
 {
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let name = name_of(child);
-    let before = match existing(&api, owner, name).await? {
+    let before = match existing(&api, owner, child).await? {
         Existing::None => None,
         Existing::Ours(version) => version,
         Existing::Foreign => return Err(taken::<K>("apply", name)),

@@ -106,7 +106,9 @@ impl<K: Replication> Writer<'_, K> {
             Action::LabelClaim { name, uid, resource_version } => {
                 patches::label_claim(client, namespace, owner, name, uid, resource_version).await
             }
-            Action::UnlabelClaim { name, uid } => patches::unlabel_claim(client, namespace, name, uid).await,
+            Action::UnlabelClaim { name, uid, labels, annotations } => {
+                patches::unlabel_claim(client, namespace, name, uid, labels, annotations).await
+            }
             Action::PublishSnapshot { name, uid, resource_version, annotations } => {
                 patches::publish(client, namespace, name, uid, resource_version, annotations).await
             }

@@ -108,14 +108,17 @@ pub async fn label_claim(
     merge(&api, "label", name, FIELD_MANAGER, &json!({ "metadata": metadata })).await
 }
 
-/// Takes the owner's label off a claim that stays. A claim that is gone has none.
+/// Takes our labels off a claim that stays, and says on it what it holds. A claim that is gone has none.
 pub async fn unlabel_claim(
     client: &Client,
     namespace: &str,
     name: &str,
     uid: &str,
+    labels: &[&str],
+    annotations: &BTreeMap<String, String>,
 ) -> Result<Written, ApplyError> {
-    let patch = json!({"metadata": {"uid": uid, "labels": {OWNER_UID: null}}});
+    let labels: BTreeMap<&str, Value> = labels.iter().map(|key| (*key, Value::Null)).collect();
+    let patch = json!({"metadata": {"uid": uid, "labels": labels, "annotations": annotations}});
     let api = namespaced::<PersistentVolumeClaim>(client, namespace);
     match merge(&api, "unlabel", name, FIELD_MANAGER, &patch).await {
         // Gone, or another claim by that name.

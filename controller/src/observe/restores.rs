@@ -1,6 +1,7 @@
 //! Replicas that somebody is making a claim from.
 
-use super::{ObserveError, failed, is_published};
+use super::snapshots::is_published;
+use super::{ObserveError, failed};
 use crate::context::Context;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::ListParams;

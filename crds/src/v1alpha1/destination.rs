@@ -61,6 +61,10 @@ use std::collections::BTreeMap;
     "has(self.rsync) == has(oldSelf.rsync)",
     "spec.rsync and spec.external cannot be exchanged: make a new ReplicationDestination"
 ))]
+#[x_kube(validation = (
+    "!has(self.retain) || !has(self.rsync) || self.rsync.copyMethod != 'Direct'",
+    "retain says which snapshots are kept, and rsync.copyMethod Direct makes none: remove retain"
+))]
 pub struct ReplicationDestinationSpec {
     /// Start and make nothing while true: syncs are refused until it is false again.
     #[serde(default)]
@@ -74,9 +78,9 @@ pub struct ReplicationDestinationSpec {
     /// Leave the copy to a storage vendor's operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<External>,
-    /// Which published replicas are kept. Default: the last three.
-    #[serde(default)]
-    pub retain: Retain,
+    /// Which published replicas are kept. Default: the last three. Not with `rsync.copyMethod: Direct`, which has only the claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain: Option<Retain>,
     /// What becomes of the published replicas when this object is deleted. `Retain`: they stay, with their annotations. `Delete`: they
     /// are deleted as well.
     #[serde(default)]
@@ -156,6 +160,8 @@ pub enum DestinationCopyMethod {
     /// A VolumeSnapshot of the receiving claim after every sync.
     #[default]
     Snapshot,
+    /// The receiving claim itself, overwritten in place.
+    Direct,
 }
 
 /// How the destination can be reached.
@@ -186,8 +192,17 @@ pub enum ServiceType {
     "has(self.destinationPVC) == has(oldSelf.destinationPVC) && (!has(self.destinationPVC) || self.destinationPVC == oldSelf.destinationPVC)",
     "destinationPVC cannot be changed: make a new ReplicationDestination for the other claim"
 ))]
+#[x_kube(validation = (
+    "self.copyMethod == oldSelf.copyMethod",
+    "copyMethod cannot be changed: make a new ReplicationDestination"
+))]
+#[x_kube(validation = (
+    "self.copyMethod != 'Direct' || !(has(self.volumeSnapshotClassName) || has(self.publishTimeout))",
+    "copyMethod Direct makes no snapshots: remove volumeSnapshotClassName and publishTimeout"
+))]
 pub struct DestinationRsync {
-    /// What is published. `Snapshot`: a VolumeSnapshot of the receiving claim after every sync.
+    /// What is published. `Snapshot`: a VolumeSnapshot of the receiving claim after every sync. `Direct`: the receiving claim itself, which is
+    /// overwritten in place: from the first write of a sync to its end it is no replica of anything, and there is no older one. Immutable.
     #[serde(default)]
     pub copy_method: DestinationCopyMethod,
     /// The size of the receiving claim. May be raised later, where the storage class allows expansion.

@@ -195,9 +195,9 @@ pub struct Received {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LatestImage {
-    /// `snapshot.storage.k8s.io`.
+    /// `snapshot.storage.k8s.io`; empty for a claim.
     pub api_group: String,
-    /// `VolumeSnapshot`.
+    /// `VolumeSnapshot`, or `PersistentVolumeClaim` with `copyMethod: Direct`.
     pub kind: String,
     /// The name, in the namespace of the destination.
     pub name: String,

@@ -79,11 +79,17 @@ pub struct ReplicationSourceSpec {
 }
 
 /// How a point-in-time copy of the source claim is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum SourceCopyMethod {
     /// Clone the claim; the driver must support volume cloning.
     #[default]
     Clone,
+    /// Take a snapshot, and make a claim from it; the driver must support snapshots.
+    Snapshot,
+    /// No copy: read the claim itself, beside whoever uses it.
+    Direct,
 }
 
 /// Replication with rsync over ssh, seen from the source.
@@ -98,8 +104,18 @@ pub enum SourceCopyMethod {
     "!has(self.bandwidthLimit) || (isQuantity(string(self.bandwidthLimit)) && quantity(string(self.bandwidthLimit)).compareTo(quantity('1Ki')) >= 0)",
     "bandwidthLimit is a quantity of bytes per second, at least 1Ki, for example 10Mi"
 ))]
+#[x_kube(validation = (
+    "!has(self.volumeSnapshotClassName) || self.copyMethod == 'Snapshot'",
+    "volumeSnapshotClassName is of no use without a snapshot: remove it, or set copyMethod: Snapshot"
+))]
+#[x_kube(validation = (
+    "self.copyMethod != 'Direct' || !(has(self.capacity) || has(self.storageClassName) || has(self.accessModes) || has(self.cutTimeout))",
+    "copyMethod Direct makes no copy: remove capacity, storageClassName, accessModes and cutTimeout"
+))]
 pub struct SourceRsync {
-    /// How the point-in-time copy is made. `Clone` clones the claim; the driver must support volume cloning.
+    /// How the point-in-time copy is made. `Clone` clones the claim; the driver must support volume cloning. `Snapshot` takes a VolumeSnapshot
+    /// and makes a claim from it. `Direct` makes no copy: the claim itself is mounted read-only, for `ReadWriteOnce` beside the pod that uses it, and
+    /// files are read while they are written: the replica is not of one point in time (consistency `none`).
     #[serde(default)]
     pub copy_method: SourceCopyMethod,
     /// The size of the point-in-time copy. Default: that of the source claim.
@@ -113,6 +129,10 @@ pub struct SourceRsync {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4))]
     pub access_modes: Option<Vec<String>>,
+    /// The class of the snapshot, with `copyMethod: Snapshot`. Default: the default class of the claim's driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub volume_snapshot_class_name: Option<String>,
     /// The Secret that the ReplicationDestination made for its source (`status.methodStatus.sshKeys` there), carried to this
     /// namespace under this name. Its keys: `source` (private key), `destination.pub` (host key), `relationship`, and `address` and `port` where
     /// the fields of that name are not set.

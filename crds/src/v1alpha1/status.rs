@@ -1,6 +1,6 @@
 //! What Scribe reports. Both kinds share most of it, so that a reader, a script or another program learns it once.
 
-use super::Consistency;
+use super::{Consistency, SourceCopyMethod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube_core::Duration;
 use schemars::JsonSchema;
@@ -73,6 +73,9 @@ pub struct CurrentSync {
     /// The tag of a manual trigger as it was when the sync started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// How the point-in-time copy is made, as the spec said when the sync started; absent: `Clone` (source only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_method: Option<SourceCopyMethod>,
     /// Counts the movers started for this sync, from 1.
     pub attempt: u32,
     /// When the sync started.
@@ -80,7 +83,7 @@ pub struct CurrentSync {
     /// The data time: when the point-in-time copy was made, never later than in truth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_time: Option<Time>,
-    /// The uid of the point-in-time copy.
+    /// The uid of the point-in-time copy: of the clone, of the snapshot, or of the claim itself with `copyMethod: Direct`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<String>,
     /// What the copy can be relied upon to be.
@@ -252,6 +255,9 @@ pub struct SourceStatus {
     /// How the last sync that ended came to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<LastAttempt>,
+    /// VolumeSnapshotContents of snapshots that are being deleted: until they are gone, no other copy is made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub releasing: Vec<String>,
     /// The newest replica that the destination is known to have published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery_point: Option<RecoveryPoint>,

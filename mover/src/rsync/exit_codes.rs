@@ -9,6 +9,9 @@ use std::collections::VecDeque;
 pub enum Verdict {
     /// Everything is there, except for files that vanished while they were read. Fit for a live source only.
     Vanished(String),
+    /// A file changed while it was read: it became shorter, or another at every look. Nothing is wrong but that; on a live source a second
+    /// look may find it at rest.
+    Changed(String),
     /// The forced command refused: the session is over, or the volume is sealed. Shake hands again.
     SessionOver(String),
     /// It failed.
@@ -23,9 +26,17 @@ pub struct Errors {
     line: Vec<u8>,
     /// What follows on a `line` that is full.
     end: VecDeque<u8>,
+    /// Lines about files that vanished or changed while they were read: the first ones, and how many of each kind there were.
+    restless: Vec<String>,
+    vanished: u64,
+    changed: u64,
+    /// Lines about anything else.
+    others: u64,
 }
 
 const KEPT: usize = 8;
+/// How many of the files that vanished or changed are named.
+const NAMED: usize = 3;
 /// What is kept of a line, in bytes: its beginning, and of a longer one its end, where the error stands.
 const MAX_LINE: usize = 512;
 const MAX_END: usize = 128;
@@ -55,6 +66,7 @@ impl Errors {
             return;
         }
         tracing::info!("{text}");
+        self.classify(&text);
         if self.first.len() < KEPT {
             self.first.push(text);
         } else {
@@ -63,6 +75,31 @@ impl Errors {
             }
             self.last.push_back(text);
         }
+    }
+
+    fn classify(&mut self, line: &str) {
+        if line.starts_with("rsync error:") || line.starts_with("rsync warning:") {
+            return;
+        }
+        let count = if has_vanished(line) {
+            &mut self.vanished
+        } else if has_changed(line) {
+            &mut self.changed
+        } else {
+            &mut self.others
+        };
+        *count += 1;
+        if (has_vanished(line) || has_changed(line)) && self.restless.len() < NAMED {
+            self.restless.push(line.to_owned());
+        }
+    }
+
+    /// The files that vanished or changed, for people.
+    fn restless(&self) -> String {
+        let count = self.vanished + self.changed;
+        let more = count.saturating_sub(NAMED as u64);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{more}", self.restless.join("; "))
     }
 
     fn lines(&self) -> impl Iterator<Item = &str> {
@@ -78,6 +115,25 @@ impl Errors {
         let is_summary = |line: &&str| !line.starts_with("rsync error:");
         self.lines().find(is_summary).or_else(|| self.lines().next()).unwrap_or("it said nothing").to_owned()
     }
+}
+
+/// A name can hold anything, but it stands between quotes, in which rsync escapes nothing that could end the line.
+fn has_vanished(line: &str) -> bool {
+    ["file has vanished: ", "directory has vanished: "].iter().any(|words| line.starts_with(words))
+}
+
+/// A file that became shorter than it was when it was opened; one that is not, at the end of a second try, what was read at its beginning;
+/// one of the volume's root that is gone since its name was read.
+fn has_changed(line: &str) -> bool {
+    let is_shorter = line.starts_with("rsync: [sender] read errors mapping ")
+        && is_about(line, &["No data available (61)"]);
+    let is_gone =
+        line.starts_with("rsync: [sender] link_stat ") && is_about(line, &["No such file or directory (2)"]);
+    let verification = ["discarded", "retained", "put into partial-dir"];
+    let is_another = line.starts_with("ERROR: ")
+        && verification.iter().any(|end| line.ends_with(&format!(" failed verification -- update {end}.")));
+    let is_tried_again = line.starts_with("WARNING: ") && line.ends_with("(will try again).");
+    is_shorter || is_gone || is_another || is_tried_again
 }
 
 /// Whether a line of rsync's is about one of those errors of the system. They stand at its very end, after a colon; anywhere else
@@ -114,7 +170,8 @@ pub fn judge(code: Option<i32>, mut errors: Errors) -> Verdict {
         Some(2 | 4) => {
             failed(Outcome::Permanent, Reason::ProtocolMismatch, "the rsyncs do not match", errors.cause())
         }
-        Some(24) => Verdict::Vanished(errors.cause()),
+        Some(24) => Verdict::Vanished(errors.restless()),
+        Some(23) if errors.changed > 0 && errors.others == 0 => Verdict::Changed(errors.restless()),
         Some(3 | 11 | 13 | 22 | 23 | 25) => from_lines(&errors),
         Some(5 | 10 | 12 | 30 | 35 | 255) => {
             // A full volume ends the other side's rsync, and what is seen here is that the connection breaks.
@@ -270,6 +327,31 @@ mod tests {
     #[test]
     fn vanished_files_are_for_the_caller_to_judge() {
         assert!(matches!(verdict(Some(24), "file has vanished: \"/data/a\"\n"), Verdict::Vanished(_)));
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_told_from_one_that_is_broken() {
+        let shorter = "rsync: [sender] read errors mapping \"/data/a\": No data available (61)\n";
+        let another = "WARNING: a failed verification -- update discarded (will try again).\n\
+            ERROR: a failed verification -- update discarded.\n";
+        let end = "rsync error: some files/attrs were not transferred (see previous errors) (code 23) at main.c(1)\n";
+        for text in [
+            format!("{shorter}{end}"),
+            format!("{another}{end}"),
+            format!("file has vanished: \"b\"\n{shorter}{end}"),
+        ] {
+            assert!(matches!(verdict(Some(23), &text), Verdict::Changed(_)), "{text}");
+        }
+        let broken = "rsync: [sender] read errors mapping \"/data/b\": Input/output error (5)\n";
+        assert_eq!(reason(Some(23), &format!("{shorter}{broken}{end}")).0, "SourceReadError");
+        let forged = "rsync: [sender] send_files failed to open \"/data/a failed verification -- update discarded.\": Permission denied (13)\n";
+        assert_eq!(reason(Some(23), forged).0, "NeedsPrivilege");
+        let many = (0..9).map(|i| format!("file has vanished: \"/data/{i}\"\n")).collect::<String>();
+        let Verdict::Vanished(words) = verdict(Some(24), &many) else { panic!("vanished") };
+        assert_eq!(
+            words,
+            "file has vanished: \"/data/0\"; file has vanished: \"/data/1\"; file has vanished: \"/data/2\" and 6 more"
+        );
     }
 
     #[test]

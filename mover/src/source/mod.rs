@@ -4,6 +4,7 @@ mod connect;
 mod ending;
 mod exchange;
 mod handshake;
+mod live;
 mod reporting;
 mod skew;
 mod survey;
@@ -147,7 +148,10 @@ impl Source<'_> {
             never = telling => match never {},
         };
         let summary = match sent {
-            Sent::SessionOver(message) => return Ok(Committed::SessionOver(message)),
+            // Never from the whole of it.
+            Sent::Restless { words, .. } | Sent::SessionOver(words) => {
+                return Ok(Committed::SessionOver(words));
+            }
             Sent::All { summary, warnings } => {
                 self.notes.warnings.extend(warnings);
                 summary

@@ -1,5 +1,6 @@
 //! Runs rsync, and watches it.
 
+use super::live::changed_since;
 use crate::reason::{Failure, Reason};
 use crate::rsync::arguments::Transfer;
 use crate::rsync::exit_codes::{Errors, Verdict, judge};
@@ -12,11 +13,13 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, Command};
 use tokio::time::Instant;
 
+/// How often a live source is looked at, at most, until nothing of it changed in the middle of a read.
+const MAX_LOOKS: u32 = 3;
 /// How often progress is published at most.
 const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 
@@ -43,6 +46,13 @@ pub enum Sent {
         /// Worth saying.
         warnings: Vec<String>,
     },
+    /// All but files that changed while they were read. Not publishable.
+    Restless {
+        /// What it amounted to.
+        summary: Summary,
+        /// Which files.
+        words: String,
+    },
     /// The session is over; the destination says why.
     SessionOver(String),
 }
@@ -53,17 +63,53 @@ impl Sender<'_> {
     /// # Errors
     /// rsync failed.
     pub async fn send(&self) -> Result<Sent, Failure> {
-        let sent = self.send_once(self.transfer).await?;
+        let started = SystemTime::now();
+        let sent = self.send_all().await?;
+        let Sent::All { summary, mut warnings } = sent else { return Ok(sent) };
+        if self.is_live {
+            warnings.extend(changed_since(self.data, started).await);
+        }
+        Ok(Sent::All { summary, warnings })
+    }
+
+    async fn send_all(&self) -> Result<Sent, Failure> {
+        let sent = self.send_at_rest(self.transfer).await?;
         if !(self.has_special_acls && self.transfer.abilities.acls) {
             return Ok(sent);
         }
         let Sent::All { summary, mut warnings } = sent else { return Ok(sent) };
         // rsync 3.5.0 sets the special bits of a new folder after its list, and that takes away what the list said about the
         // group. A second look puts it right, and the content has been seen to already.
-        let again = self.send_once(Transfer { comparison: Comparison::Metadata, ..self.transfer }).await?;
+        let again = self.send_at_rest(Transfer { comparison: Comparison::Metadata, ..self.transfer }).await?;
         let Sent::All { summary: second, warnings: more } = again else { return Ok(again) };
         warnings.extend(more);
         Ok(Sent::All { summary: summary.merge(second), warnings })
+    }
+
+    /// On a live source files change while they are read. What was caught in the middle is looked at again, and not for ever.
+    async fn send_at_rest(&self, transfer: Transfer<'_>) -> Result<Sent, Failure> {
+        let mut before: Option<Summary> = None;
+        let mut words = String::new();
+        for _ in 0..MAX_LOOKS {
+            let mut merged = |summary: Summary| match before.take() {
+                Some(before) => before.merge(summary),
+                None => summary,
+            };
+            match self.send_once(transfer).await? {
+                Sent::All { summary, warnings } => {
+                    return Ok(Sent::All { summary: merged(summary), warnings });
+                }
+                Sent::Restless { summary, words: restless } => {
+                    words = restless;
+                    before = Some(merged(summary));
+                }
+                over @ Sent::SessionOver(_) => return Ok(over),
+            }
+        }
+        let message = format!(
+            "files change faster than they can be read ({MAX_LOOKS} times in a row): {words}; use copyMethod Clone or Snapshot, or exclude them"
+        );
+        Err(Failure::transient(Reason::TransferFailed, message))
     }
 
     async fn send_once(&self, transfer: Transfer<'_>) -> Result<Sent, Failure> {
@@ -74,9 +120,14 @@ impl Sender<'_> {
         let pruned = self.rsync(transfer.pruning(), None).await?;
         let Sent::All { summary: pruned, mut warnings } = pruned else { return Ok(pruned) };
         let sent = self.rsync(transfer.named(), Some(self.data.to_owned())).await?;
-        let Sent::All { summary, warnings: more } = sent else { return Ok(sent) };
-        warnings.extend(more);
-        Ok(Sent::All { summary: pruned.merge(summary), warnings })
+        Ok(match sent {
+            Sent::All { summary, warnings: more } => {
+                warnings.extend(more);
+                Sent::All { summary: pruned.merge(summary), warnings }
+            }
+            Sent::Restless { summary, words } => Sent::Restless { summary: pruned.merge(summary), words },
+            over @ Sent::SessionOver(_) => over,
+        })
     }
 
     async fn rsync(&self, arguments: Vec<OsString>, names: Option<PathBuf>) -> Result<Sent, Failure> {
@@ -91,6 +142,11 @@ impl Sender<'_> {
                 summary,
                 warnings: vec![format!("files vanished while they were read: {line}")],
             }),
+            Verdict::Changed(words) if self.is_live => Ok(Sent::Restless { summary, words }),
+            Verdict::Changed(line) => {
+                let message = format!("files of the cut changed, which a cut does not do: {line}");
+                Err(Failure::transient(Reason::TransferFailed, message))
+            }
             Verdict::Vanished(line) => {
                 let message = format!("files of the cut vanished, which a cut does not do: {line}");
                 Err(Failure::transient(Reason::TransferFailed, message))

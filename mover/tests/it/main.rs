@@ -6,6 +6,7 @@
 mod connections;
 mod fidelity;
 mod harness;
+mod live;
 mod sessions;
 mod surveys;
 mod transfers;

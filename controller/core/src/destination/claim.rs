@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
 use scribe_crds::v1alpha1::{Effective, RefusedExpansion};
@@ -190,8 +191,17 @@ fn requests(capacity: &Quantity) -> Option<VolumeResourceRequirements> {
     })
 }
 
-fn build(view: &View<'_>, valid: &ValidDestination<'_>) -> PersistentVolumeClaim {
+/// A claim that may have to outlive its owner names none: under foreground deletion the collector would take it first.
+fn metadata(view: &View<'_>) -> ObjectMeta {
     let mut metadata = view.owner.child(view.base.clone(), None);
+    if view.is_direct() {
+        metadata.owner_references = None;
+    }
+    metadata
+}
+
+fn build(view: &View<'_>, valid: &ValidDestination<'_>) -> PersistentVolumeClaim {
+    let mut metadata = metadata(view);
     metadata.annotations = Some(BTreeMap::from([(names::DESTINATION.to_owned(), full_name(view))]));
     let spec = match &valid.claim {
         ReceivingClaim::Own { capacity, access_modes, storage_class, .. } => {
@@ -211,7 +221,7 @@ fn build(view: &View<'_>, valid: &ValidDestination<'_>) -> PersistentVolumeClaim
 /// Only the size: everything else of a claim cannot be changed, and to repeat it would be to risk a difference.
 fn expansion(view: &View<'_>, capacity: &Quantity) -> PersistentVolumeClaim {
     PersistentVolumeClaim {
-        metadata: view.owner.child(view.base.clone(), None),
+        metadata: metadata(view),
         spec: Some(PersistentVolumeClaimSpec {
             resources: requests(capacity),
             ..PersistentVolumeClaimSpec::default()
@@ -227,14 +237,15 @@ pub(super) fn full_name(view: &View<'_>) -> String {
 
 /// What the unset fields came out as.
 pub(super) fn effective(view: &View<'_>, valid: &ValidDestination<'_>) -> Effective {
-    let seconds = u64::try_from(view.publish_timeout(Some(valid))).unwrap_or_default();
+    let timeout = (!view.is_direct()).then(|| view.publish_timeout(Some(valid)));
+    let timeout = timeout.and_then(|seconds| u64::try_from(seconds).ok());
     let claim = view.claim();
     let spec = claim.and_then(|claim| claim.spec.as_ref());
     Effective {
         capacity: claim.and_then(capacity_bytes).map(quantity::display),
         storage_class_name: spec.and_then(|spec| spec.storage_class_name.clone()),
         access_modes: spec.and_then(|spec| spec.access_modes.clone()),
-        timeout: Some(std::time::Duration::from_secs(seconds).into()),
+        timeout: timeout.map(|seconds| std::time::Duration::from_secs(seconds).into()),
         ..Effective::default()
     }
 }

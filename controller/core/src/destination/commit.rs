@@ -1,7 +1,7 @@
 //! Judges a commit.
 
 use super::session;
-use super::view::View;
+use super::view::{View, name_of};
 use scribe_crds::v1alpha1::{CurrentSync, DestinationStatus, Received, Session};
 use scribe_mover_contract::control::MoverState;
 use scribe_mover_contract::peer::Commit;
@@ -103,6 +103,9 @@ fn difference(cut: &str, data_time: jiff::Timestamp, commit: &Commit) -> Option<
 /// The replica that the claim equalled before a session that changed nothing. If it has gone meanwhile, there is none, and a new one is
 /// made: the claim equals the cut either way.
 fn equal_replica(view: &View<'_>, before: Option<&Received>) -> Option<String> {
+    if view.is_direct() {
+        return view.claim().map(|claim| name_of(&claim.metadata));
+    }
     let (newest, before) = (view.replicas.first()?, before?);
     let same = newest.sync_id == before.sync_id || before.unchanged_from.as_deref() == Some(newest.name);
     (same && newest.ready).then(|| newest.name.to_owned())

@@ -1,8 +1,11 @@
 //! The end of a ReplicationDestination: first the session, then what is unpublished, then the rest.
 
+use super::claim;
+use super::direct;
 use super::draft::Draft;
 use super::leftovers;
 use super::mover;
+use super::replica;
 use super::service;
 use super::view::{View, annotation, is_leaving, name_of};
 use crate::build::meta::label;
@@ -114,13 +117,36 @@ fn remove_the_rest(view: &View<'_>, draft: &mut Draft) -> Vec<String> {
     waiting
 }
 
-/// A claim that the user named, or made, always stays.
+/// A claim that the user named, or made, always stays; one that is itself the replica does so by the policy. What it holds is written on
+/// it, if it holds something whole.
 fn remove_claim(view: &View<'_>, claim: &PersistentVolumeClaim, draft: &mut Draft) {
     let name = name_of(&claim.metadata);
-    let rsync = view.seen.destination.spec.rsync.as_ref();
-    let is_named = rsync.and_then(|rsync| rsync.destination_pvc.as_ref()).is_some();
-    match (&claim.metadata.uid, is_named || !view.owner.owns(&claim.metadata)) {
-        (Some(uid), true) => draft.then.push(Action::UnlabelClaim { name, uid: uid.clone() }),
+    let spec = &view.seen.destination.spec;
+    let is_named = spec.rsync.as_ref().and_then(|rsync| rsync.destination_pvc.as_ref()).is_some();
+    let stays = if view.is_direct() && !is_named && name == view.base {
+        spec.deletion_policy == DeletionPolicy::Retain
+    } else {
+        is_named || !view.owner.owns(&claim.metadata)
+    };
+    match (&claim.metadata.uid, stays) {
+        (Some(uid), true) => {
+            let source = draft.status.source.as_ref().map(|source| source.claim_uid.as_str());
+            let whole = direct::published(view, &draft.status).filter(|_| view.is_direct());
+            let annotations = whole.map(|received| {
+                replica::annotations(received, source.unwrap_or_default(), claim::full_name(view), view.now)
+            });
+            let mut labels = vec![names::OWNER_UID, names::SIDE];
+            // The claim of a user may be managed by something else.
+            if label(&claim.metadata, names::MANAGED_BY) == Some(names::MANAGED_BY_VALUE) {
+                labels.push(names::MANAGED_BY);
+            }
+            draft.then.push(Action::UnlabelClaim {
+                name,
+                uid: uid.clone(),
+                labels,
+                annotations: annotations.unwrap_or_default(),
+            });
+        }
         _ if is_leaving(&claim.metadata) => {}
         (uid, _) => draft.then.push(delete(ChildKind::Claim, name, uid.clone())),
     }

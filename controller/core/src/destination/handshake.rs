@@ -1,6 +1,7 @@
 //! Judges a handshake. Judging changes nothing; what follows from the ruling is in [`super::questions`].
 
 use super::claim::capacity_bytes;
+use super::direct;
 use super::draft::{Hold, Weight, after};
 use super::publish::{self, Publication};
 use super::session;
@@ -257,6 +258,9 @@ impl Case<'_, '_> {
 
     /// Whether the receiving claim equals the newest published replica, so that a commit may say that nothing changed.
     fn is_clean(&self) -> bool {
+        if self.view.is_direct() {
+            return direct::published(self.view, self.status).is_some();
+        }
         let (Some(received), Some(newest)) = (&self.status.received, self.view.replicas.first()) else {
             return false;
         };

@@ -7,6 +7,7 @@
 use super::draft::Draft;
 use super::publish;
 use super::view::{View, is_leaving, name_of};
+use crate::contents::content_name;
 use crate::decision::{Action, ChildKind, ChildRef};
 use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
 use scribe_crds::v1alpha1::DestinationStatus;
@@ -46,7 +47,7 @@ pub(super) fn remove(view: &View<'_>, draft: &mut Draft) {
     let snapshots = leftovers(view, &draft.status);
     let mut releasing: Vec<String> = still_there(view, &draft.status).cloned().collect();
     for snapshot in &snapshots {
-        let content = content_name(view, snapshot);
+        let content = content_name(snapshot, &view.seen.contents);
         if !releasing.contains(&content) {
             releasing.push(content);
         }
@@ -82,19 +83,6 @@ pub(super) fn content_of<'a>(
     view: &View<'a>,
     snapshot: &VolumeSnapshot,
 ) -> Option<&'a VolumeSnapshotContent> {
-    let name = content_name(view, snapshot);
+    let name = content_name(snapshot, &view.seen.contents);
     view.seen.contents.iter().find(|content| content.metadata.name.as_deref() == Some(&name))
-}
-
-/// The name of a snapshot's content. While the snapshot is not bound it is found by its reference, and while there is none yet it is
-/// the name that the snapshot controller is going to give it.
-fn content_name(view: &View<'_>, snapshot: &VolumeSnapshot) -> String {
-    let uid = snapshot.metadata.uid.as_deref().unwrap_or_default();
-    let bound = snapshot.status.as_ref().and_then(|status| status.bound_volume_snapshot_content_name.clone());
-    let referring = || {
-        let refers =
-            |content: &&VolumeSnapshotContent| content.spec.volume_snapshot_ref.uid.as_deref() == Some(uid);
-        view.seen.contents.iter().find(refers).map(|content| name_of(&content.metadata))
-    };
-    bound.or_else(referring).unwrap_or_else(|| format!("snapcontent-{uid}"))
 }

@@ -8,6 +8,7 @@ mod claim;
 mod commit;
 mod convert;
 mod deletion;
+mod direct;
 mod draft;
 mod handshake;
 mod keys;
@@ -109,7 +110,7 @@ fn add_finalizer(
 
 fn set_up(view: &View<'_>, valid: &ValidDestination<'_>, draft: &mut Draft, chance: &mut dyn Chance) {
     let has_keys = keys::keys(view, valid, draft, chance);
-    if !view.seen.snapshots_available {
+    if !view.seen.snapshots_available && !view.is_direct() {
         let message =
             "the cluster has no VolumeSnapshot API: install the snapshot CRDs and the snapshot controller";
         draft.hold(Hold::blocking(Reason::SnapshotsUnavailable, message));
@@ -161,7 +162,7 @@ fn prune<'a, 'b>(
         return retain::everything(&view.replicas, "nothing is pruned while something is wrong");
     };
     let received = draft.status.received.as_ref().map(|received| received.sync_id.as_str());
-    let retention = retain::plan(&view.replicas, &view.seen.restores, valid.retain, received);
+    let retention = retain::plan(&view.replicas, &view.seen.restores, &valid.retain, received);
     for replica in &retention.prune {
         let snapshot = crate::decision::ChildRef {
             kind: crate::decision::ChildKind::Snapshot,

@@ -2,6 +2,7 @@
 
 use super::commit;
 use super::convert::{comparison, consistency, to_seconds};
+use super::direct;
 use super::draft::{Draft, after};
 use super::handshake::{Case, Ruling};
 use super::leftovers;
@@ -142,8 +143,13 @@ fn recovery_point_of(
     status: &DestinationStatus,
     claim_uid: &str,
 ) -> Option<(jiff::Timestamp, String)> {
-    let newest = view.replicas.iter().find(|replica| replica.ready)?;
     let point = status.recovery_point.as_ref()?;
+    if view.is_direct() {
+        let is_its_own = status.source.as_ref().is_some_and(|source| source.claim_uid == claim_uid);
+        let stands = is_its_own && direct::published(view, status).is_some();
+        return stands.then(|| (point.data_time.0, point.sync_id.clone()));
+    }
+    let newest = view.replicas.iter().find(|replica| replica.ready)?;
     (newest.source_uid == Some(claim_uid)).then(|| (point.data_time.0, point.sync_id.clone()))
 }
 
@@ -196,6 +202,7 @@ fn admit(view: &View<'_>, draft: &mut Draft, hello: &Handshake, session: Session
         id: hello.sync_id.clone(),
         trigger: None,
         tag: tag.clone(),
+        copy_method: None,
         attempt: hello.attempt,
         started_at,
         cut_time: Some(Time(to_seconds(hello.data_time))),
@@ -262,10 +269,11 @@ fn record(
         gave_up: None,
         published_at: None,
     });
-    if is_unchanged {
-        // The newest replica is what the source was at this time, too.
+    // The newest replica is what the source was at this time, too; or it is the claim itself, and this record its publication.
+    if is_unchanged || view.is_direct() {
         status.recovery_point = Some(RecoveryPoint { data_time, sync_id: commit.sync_id.clone() });
-        session::succeed(draft, SyncResult::Unchanged, view.now);
+        let result = if is_unchanged { SyncResult::Unchanged } else { SyncResult::Success };
+        session::succeed(draft, result, view.now);
     }
 }
 

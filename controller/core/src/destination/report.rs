@@ -1,6 +1,7 @@
 //! What the user sees: phase, conditions, replicas, progress.
 
 use super::claim;
+use super::direct;
 use super::draft::{Draft, Hold, Weight};
 use super::publish::{self, Publication};
 use super::retain::Retention;
@@ -81,6 +82,10 @@ fn objective(view: &View<'_>, draft: &mut Draft) {
 fn replicas(view: &View<'_>, retention: &Retention<'_, '_>, draft: &mut Draft) {
     let shown = retention.keep.iter().take(MAX_REPLICAS as usize);
     draft.status.replicas = shown.map(|(replica, why)| replica.to_status(why)).collect();
+    if view.is_direct() {
+        let (is_promotable, reason, message) = direct::report(view, &mut draft.status);
+        return set(view, draft, conditions::PROMOTABLE, is_promotable, reason, &message);
+    }
     let status = &mut draft.status;
     let Some(newest) = view.replicas.iter().find(|replica| replica.ready) else {
         status.latest_image = None;

@@ -7,7 +7,7 @@ use crate::quantity;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
-use scribe_crds::v1alpha1::{DestinationRsync, MoverConfig, Retain, ServiceType};
+use scribe_crds::v1alpha1::{DestinationCopyMethod, DestinationRsync, MoverConfig, Retain, ServiceType};
 use std::collections::BTreeMap;
 
 /// A spec that can be carried out.
@@ -28,7 +28,7 @@ pub struct ValidDestination<'a> {
     /// How long a snapshot may take, in seconds; none: the controller's setting.
     pub publish_timeout: Option<i64>,
     /// Which replicas are kept.
-    pub retain: &'a Retain,
+    pub retain: Retain,
     /// How the mover pod runs.
     pub mover: &'a MoverConfig,
 }
@@ -90,9 +90,12 @@ pub(super) fn validate(seen: &DestinationObserved) -> Result<ValidDestination<'_
         port,
         ssh_keys: object_name("spec.rsync.sshKeys", rsync.ssh_keys.as_deref())?,
         publish_timeout: publish_timeout.transpose()?,
-        retain: retain(&spec.retain)?,
+        retain: retain(spec.retain.as_ref())?,
         mover: &rsync.mover,
     };
+    if rsync.copy_method == DestinationCopyMethod::Direct {
+        direct(&valid, spec.retain.is_some())?;
+    }
     object_name("spec.rsync.moverServiceAccount", rsync.mover.mover_service_account.as_deref())?;
     if let Some(what) = privilege(&rsync.mover)
         && !seen.around.privileged_movers
@@ -109,7 +112,21 @@ pub(super) fn validate(seen: &DestinationObserved) -> Result<ValidDestination<'_
     Ok(valid)
 }
 
-fn retain(retain: &Retain) -> Result<&Retain, Hold> {
+/// There is nothing but the claim.
+fn direct(valid: &ValidDestination<'_>, has_retain: bool) -> Result<(), Hold> {
+    let without_snapshots = [
+        ("spec.retain", has_retain),
+        ("spec.rsync.volumeSnapshotClassName", valid.snapshot_class.is_some()),
+        ("spec.rsync.publishTimeout", valid.publish_timeout.is_some()),
+    ];
+    match without_snapshots.into_iter().find(|(_, is_set)| *is_set) {
+        Some((field, _)) => Err(invalid(field, "copyMethod Direct makes no snapshots: remove it")),
+        None => Ok(()),
+    }
+}
+
+fn retain(given: Option<&Retain>) -> Result<Retain, Hold> {
+    let retain = given.cloned().unwrap_or_default();
     let counts = [
         ("spec.retain.last", Some(retain.last)),
         ("spec.retain.hourly", retain.hourly),

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use scribe_crds::names;
 use scribe_crds::snapshots::VolumeSnapshot;
+use scribe_crds::v1alpha1::DestinationCopyMethod;
 use scribe_mover_contract::control::MoverState;
 
 /// One look at a destination and what belongs to it.
@@ -32,6 +33,12 @@ impl<'a> View<'a> {
         // Kubernetes keeps seconds: with finer times, what is read back would differ from what was written.
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
         Self { seen, settings, now, owner, base, replicas }
+    }
+
+    /// Whether the receiving claim itself is what is published.
+    pub fn is_direct(&self) -> bool {
+        let rsync = self.seen.destination.spec.rsync.as_ref();
+        rsync.is_some_and(|rsync| rsync.copy_method == DestinationCopyMethod::Direct)
     }
 
     /// Why syncs are refused, if the destination is paused.

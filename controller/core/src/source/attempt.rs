@@ -1,15 +1,16 @@
 //! The mover pod of one attempt: what it is made from, and why it does not start.
 
+use super::cut::MoverPlace;
 use super::validate::ValidSource;
-use super::{Pass, after, cut, outcome};
+use super::{Pass, after, outcome};
 use crate::build::pod::{CONTAINER, PodPlan, TOKEN_KEY, mover_pod};
 use crate::decision::{Action, Child, SecretChild};
 use crate::observed::Warning;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Secret};
 use scribe_crds::names;
-use scribe_crds::v1alpha1::{Consistency, CurrentSync};
+use scribe_crds::v1alpha1::{Consistency, CurrentSync, SourceCopyMethod};
 use scribe_mover_contract::PROTOCOL;
 use scribe_mover_contract::job::{Job, SourceJob};
 use scribe_mover_contract::peer;
@@ -23,7 +24,8 @@ pub fn make(
     pass: &Pass<'_>,
     valid: &ValidSource,
     sync: &CurrentSync,
-    claim: &PersistentVolumeClaim,
+    source_uid: &str,
+    place: &MoverPlace,
 ) -> [Action; 2] {
     let control = names::source_base(&pass.owner.name);
     let token = ByteString(pass.seen.around.control_token.0.clone().into_bytes());
@@ -33,28 +35,32 @@ pub fn make(
         type_: Some("Opaque".to_owned()),
         ..Secret::default()
     };
+    let claim = match super::cut::method(sync) {
+        SourceCopyMethod::Clone | SourceCopyMethod::Snapshot => pass.cut_name(sync),
+        SourceCopyMethod::Direct => pass.seen.source.spec.source_pvc.clone(),
+    };
     let pod = mover_pod(&PodPlan {
         owner: &pass.owner,
         name: &pass.pod_name(sync),
         sync: Some(&sync.id),
-        job: &Job::Source(Box::new(job(pass, valid, sync, claim))),
-        claim: &pass.cut_name(sync),
+        job: &Job::Source(Box::new(job(pass, valid, sync, source_uid))),
+        claim: &claim,
         keys: &valid.ssh_keys,
         control: &control,
-        mover: &valid.mover,
+        mover: &place.apply(&valid.mover),
         settings: pass.settings,
     });
     [Action::Apply(Child::Secret(SecretChild(Box::new(secret)))), Action::Create(Child::Pod(Box::new(pod)))]
 }
 
-fn job(pass: &Pass<'_>, valid: &ValidSource, sync: &CurrentSync, claim: &PersistentVolumeClaim) -> SourceJob {
+fn job(pass: &Pass<'_>, valid: &ValidSource, sync: &CurrentSync, source_uid: &str) -> SourceJob {
     let schedule = valid.trigger.schedule.as_ref();
     SourceJob {
         protocol: PROTOCOL,
         sync_id: sync.id.clone(),
         attempt: sync.attempt,
         cluster_id: pass.seen.around.cluster_id.clone(),
-        claim_uid: cut::source_uid(claim).unwrap_or_default().to_owned(),
+        claim_uid: source_uid.to_owned(),
         cut_uid: sync.cut.clone().unwrap_or_default(),
         data_time: sync.cut_time.as_ref().map_or(sync.started_at.0, |time| time.0),
         consistency: match sync.consistency.unwrap_or(Consistency::Crash) {
@@ -85,13 +91,8 @@ pub fn is_running(pod: &Pod) -> bool {
     matches!(phase, Some("Running" | "Unknown"))
 }
 
-/// By when a pod has to have started, `cut` being the claim that it mounts.
-pub fn start_deadline(
-    pass: &Pass<'_>,
-    valid_cut_timeout: i64,
-    pod: &Pod,
-    claim: &PersistentVolumeClaim,
-) -> Timestamp {
+/// By when a pod has to have started, `cut_deadline` being that of the claim that it mounts.
+pub fn start_deadline(pass: &Pass<'_>, pod: &Pod, cut_deadline: Timestamp) -> Timestamp {
     let limit = pass.settings.mover_start_timeout;
     let made = pod.metadata.creation_timestamp.as_ref().map_or(pass.now, |time| time.0);
     let status = pod.status.as_ref();
@@ -104,10 +105,7 @@ pub fn start_deadline(
         Some(scheduled) => after(scheduled.max(made), limit),
         // The first pod is made together with the cut, and may not be scheduled before that is bound: a slow driver uses up the time
         // for the cut, not that for the pod.
-        None => {
-            let cut = cut::created(claim).map_or(made, |cut| after(cut, valid_cut_timeout));
-            after(made.max(cut), limit)
-        }
+        None => after(made.max(cut_deadline), limit),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The object is being deleted.
 
 use super::outcome::clean;
-use super::{Pass, delete, has_finalizer, report};
+use super::{Pass, delete, has_finalizer, report, snapshots};
 use crate::decision::{Action, ChildKind, ChildRef, Decision, SyncEnded, SyncResult};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use scribe_crds::conditions::Reason;
@@ -18,18 +18,28 @@ pub fn decide(mut pass: Pass<'_>) -> Decision<SourceStatus> {
     // A claim stays until no running pod uses it, so the order saves nothing but confusion in the events.
     let pods: Vec<&ObjectMeta> = pass.pods().map(|pod| &pod.metadata).collect();
     let cuts: Vec<&ObjectMeta> = pass.cuts().map(|cut| &cut.metadata).collect();
-    let (kind, left, what) = match (pods.as_slice(), cuts.as_slice()) {
-        ([], []) => {
+    let snapshots: Vec<&ObjectMeta> = pass.snapshots().map(|snapshot| &snapshot.metadata).collect();
+    let contents: Vec<String> = snapshots::still_there(&pass).cloned().collect();
+    let (kind, left, what) = match (pods.as_slice(), cuts.as_slice(), snapshots.as_slice()) {
+        ([], [], []) if contents.is_empty() => {
             let name = names::source_base(&pass.owner.name);
             let secret =
                 Action::Delete(ChildRef { kind: ChildKind::Secret, name, uid: None, resource_version: None });
             return Decision { first: vec![secret, Action::RemoveFinalizer], ..Decision::default() };
         }
-        ([], cuts) => (ChildKind::Claim, cuts, "claim"),
-        (pods, _) => (ChildKind::Pod, pods, "pod"),
+        ([], [], snapshots) if !snapshots.is_empty() => (ChildKind::Snapshot, snapshots, "VolumeSnapshot"),
+        ([], [], _) => (ChildKind::Snapshot, [].as_slice(), "VolumeSnapshotContent"),
+        ([], cuts, _) => (ChildKind::Claim, cuts, "claim"),
+        (pods, ..) => (ChildKind::Pod, pods, "pod"),
     };
+    let marked: Vec<(ChildKind, &ObjectMeta)> = left.iter().map(|meta| (kind, *meta)).collect();
+    let release = snapshots::release(&mut pass, &marked);
+    pass.out.then.extend(release);
     pass.out.then.extend(left.iter().filter_map(|meta| delete(kind, meta)));
-    let names: Vec<&str> = left.iter().filter_map(|meta| meta.name.as_deref()).take(3).collect();
+    let names: Vec<&str> = match left {
+        [] => contents.iter().map(String::as_str).collect(),
+        left => left.iter().filter_map(|meta| meta.name.as_deref()).take(3).collect(),
+    };
     let refused = pass.seen.around.refusals.last();
     let refused = refused.map(|refusal| format!(" {}: {}", refusal.object, clean(&refusal.message, 600)));
     let message = format!("Waits until {what} {} is gone.{}", names.join(", "), refused.unwrap_or_default());

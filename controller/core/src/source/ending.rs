@@ -1,12 +1,14 @@
 //! A sync comes to its end.
 
-use super::{Pass, outcome, report};
+use super::{Pass, cut, outcome, report};
 use crate::decision::{SyncEnded, SyncResult};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_crds::Duration;
 use scribe_crds::conditions::Reason;
-use scribe_crds::v1alpha1::{CurrentSync, Failure, LastAttempt, MoverResult, RecoveryPoint, TriggerKind};
+use scribe_crds::v1alpha1::{
+    CurrentSync, Failure, LastAttempt, MoverResult, RecoveryPoint, SourceCopyMethod, TriggerKind,
+};
 use scribe_mover_contract::job::Termination;
 
 /// Moves the recovery point forward. Never back: what was published once was published.
@@ -88,11 +90,15 @@ pub fn end_failed(pass: &mut Pass<'_>, sync: CurrentSync, reason: Reason, messag
     close(pass, sync, pass.now, Some(failure(reason, message)));
 }
 
-/// The claim went away before a cut of it was complete. That is nobody's failure.
+/// The claim went away before a cut of it was complete, or while it was read itself. That is nobody's failure.
 pub fn end_aborted(pass: &mut Pass<'_>, sync: CurrentSync) {
     let reason = Reason::SourceMissing;
     let claim = &pass.seen.source.spec.source_pvc;
-    let message = format!("claim {claim} was deleted before the point-in-time copy was made");
+    let when = match cut::method(&sync) {
+        SourceCopyMethod::Clone | SourceCopyMethod::Snapshot => "before the point-in-time copy was made",
+        SourceCopyMethod::Direct => "while it was read",
+    };
+    let message = format!("claim {claim} was deleted {when}");
     pass.note(reason, format!("Sync {} was given up: {message}.", sync.id));
     pass.out.ended = Some(SyncEnded { result: SyncResult::Aborted, reason: Some(reason) });
     // The tag has not had its sync: it gets one when the claim is there again.

@@ -1,7 +1,7 @@
 //! What to do with a ReplicationSource.
 //!
-//! A sync is the record `status.currentSync` and two objects, the cut and the mover pod of the current attempt. What to do next follows
-//! from which of the three are there:
+//! A sync is the record `status.currentSync` and two objects, the cut (see [`cut`] for what it is with which copy method) and the mover pod
+//! of the current attempt. What to do next follows from which of the three are there:
 //!
 //! | Record | Cut | Pod | Next |
 //! |---|---|---|---|
@@ -22,9 +22,12 @@ mod objective;
 mod outcome;
 mod report;
 mod rest;
+mod snapshots;
 mod sync;
 mod trigger;
 mod validate;
+
+pub use cut::uses_claim;
 
 use crate::build::meta::Owner;
 use crate::chance::Chance;
@@ -36,6 +39,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
+use scribe_crds::snapshots::VolumeSnapshot;
 use scribe_crds::v1alpha1::{CurrentSync, SourceStatus};
 use validate::Plan;
 
@@ -144,6 +148,15 @@ impl<'a> Pass<'a> {
         self.seen.cuts.iter().filter(|cut| self.owner.owns(&cut.metadata))
     }
 
+    /// The snapshots that are ours.
+    fn snapshots(&self) -> impl Iterator<Item = &'a VolumeSnapshot> + use<'a, '_> {
+        self.seen.snapshots.iter().filter(|snapshot| self.owner.owns(&snapshot.metadata))
+    }
+
+    fn find_snapshot(&self, name: &str) -> Option<&'a VolumeSnapshot> {
+        self.snapshots().find(|snapshot| snapshot.metadata.name.as_deref() == Some(name))
+    }
+
     fn find_pod(&self, name: &str) -> Option<&'a Pod> {
         self.pods().find(|pod| pod.metadata.name.as_deref() == Some(name))
     }
@@ -157,21 +170,33 @@ impl<'a> Pass<'a> {
         if sync.retry_at.is_some() { None } else { self.find_pod(&self.pod_name(sync)) }
     }
 
-    /// Pods and cuts of ours that belong to nothing that still runs.
+    /// Pods and cuts of ours that belong to nothing that still runs. A cut that was given up is one of them, and so is the pod on it.
     fn leftovers(&self) -> Vec<(ChildKind, &'a ObjectMeta)> {
-        let sync = self.status.current_sync.as_ref();
+        let sync = self.status.current_sync.as_ref().filter(|sync| !cut::is_given_up(sync));
         let pod = sync.filter(|sync| sync.retry_at.is_none()).map(|sync| self.pod_name(sync));
         let cut = sync.map(|sync| self.cut_name(sync));
         let pods = self.pods().map(|pod| &pod.metadata).filter(|meta| meta.name != pod);
-        let cuts = self.cuts().map(|cut| &cut.metadata).filter(|meta| meta.name != cut);
-        pods.map(|meta| (ChildKind::Pod, meta)).chain(cuts.map(|meta| (ChildKind::Claim, meta))).collect()
+        let claims = self.cuts().map(|claim| &claim.metadata).filter(|meta| meta.name != cut);
+        let snapshots = self.snapshots().map(|snapshot| &snapshot.metadata).filter(|meta| meta.name != cut);
+        let kinds = [(ChildKind::Pod, pods.collect()), (ChildKind::Claim, claims.collect())];
+        let kinds = kinds.into_iter().chain([(ChildKind::Snapshot, snapshots.collect::<Vec<_>>())]);
+        kinds.flat_map(|(kind, metas)| metas.into_iter().map(move |meta| (kind, meta))).collect()
+    }
+
+    /// Whether something is left of a cut that was given up, or still stands for it in the storage system.
+    fn discards(&self, sync: &CurrentSync) -> bool {
+        let name = self.cut_name(sync);
+        self.find_cut(&name).is_some()
+            || self.find_snapshot(&name).is_some()
+            || snapshots::still_there(self).next().is_some()
     }
 
     /// Completes the decision.
     fn finish(mut self, plan: &Plan) -> Decision<SourceStatus> {
         // Deletions come first: a creation that is refused ends the pass, and may well need the room.
-        let deletions: Vec<Action> =
-            self.leftovers().into_iter().filter_map(|(kind, meta)| delete(kind, meta)).collect();
+        let leftovers = self.leftovers();
+        let mut deletions = snapshots::release(&mut self, &leftovers);
+        deletions.extend(leftovers.into_iter().filter_map(|(kind, meta)| delete(kind, meta)));
         self.out.then.splice(0..0, deletions);
         if self.status.current_sync.is_some() {
             let valid = plan.valid.as_ref().filter(|_| plan.hold.is_none());

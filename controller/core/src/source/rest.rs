@@ -1,16 +1,17 @@
 //! No sync runs: what does the next one wait for?
 
 use super::cut;
-use super::sync::{create_cut, usable_claim};
+use super::sync::{create_cut, go_on, usable_claim};
 use super::trigger::{self, Due};
 use super::validate::{Hold, Plan, ValidSource};
-use super::{Pass, report};
+use super::{Pass, report, snapshots};
+use crate::decision::ChildKind;
 use crate::quantity;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_crds::conditions::{Reason, Severity};
-use scribe_crds::v1alpha1::{CurrentSync, Failure, Phase, TriggerKind};
+use scribe_crds::v1alpha1::{CurrentSync, Failure, Phase, SourceCopyMethod, TriggerKind};
 
 /// Waits for a trigger, or starts a sync.
 pub fn decide(pass: &mut Pass<'_>, plan: &Plan) {
@@ -28,7 +29,7 @@ pub fn decide(pass: &mut Pass<'_>, plan: &Plan) {
     match due {
         Due::Now { trigger, tag } => match left_over(pass) {
             Some(what) => cleaning_up(pass, &what),
-            None => start(pass, valid, claim, trigger, tag),
+            None => start(pass, plan, valid, claim, trigger, tag),
         },
         Due::At(at) => waiting(pass, valid, Some(at)),
         Due::OnTag => waiting(pass, valid, None),
@@ -65,6 +66,16 @@ fn ready<'p, 'a>(
         let message = format!("Claim {name} is not bound, so it cannot be copied. {}", reason.action());
         return Err(hold(Phase::Waiting, reason, message));
     }
+    if valid.copy_method == SourceCopyMethod::Direct && cut::is_for_one_pod(claim) {
+        let reason = Reason::UnsupportedAccessMode;
+        let message = format!("Claim {name}: {} {}", reason.meaning(), reason.action());
+        return Err(hold(Phase::Failed, reason, message));
+    }
+    if valid.copy_method == SourceCopyMethod::Snapshot && !pass.seen.snapshots_available {
+        let reason = Reason::SnapshotsUnavailable;
+        let message = format!("{} {}", reason.meaning(), reason.action());
+        return Err(hold(Phase::Waiting, reason, message));
+    }
     let size = cut::size(claim).and_then(quantity::bytes);
     if let (Some(given), Some(size)) = (&valid.capacity, size)
         && quantity::bytes(given).is_some_and(|given| given < size)
@@ -81,10 +92,13 @@ fn ready<'p, 'a>(
 
 /// What the last sync left, as long as it is there. A copy that cannot be deleted must not be joined by another at each sync.
 fn left_over(pass: &Pass<'_>) -> Option<String> {
-    let (kind, meta) = pass.leftovers().into_iter().next()?;
+    let Some((kind, meta)) = pass.leftovers().into_iter().next() else {
+        return snapshots::still_there(pass).next().map(|name| format!("VolumeSnapshotContent {name}"));
+    };
     let kind = match kind {
-        crate::decision::ChildKind::Pod => "pod",
-        _ => "claim",
+        ChildKind::Pod => "pod",
+        ChildKind::Snapshot => "VolumeSnapshot",
+        ChildKind::Claim | ChildKind::Service | ChildKind::Secret => "claim",
     };
     Some(format!("{kind} {}", meta.name.as_deref().unwrap_or_default()))
 }
@@ -98,13 +112,15 @@ fn cleaning_up(pass: &mut Pass<'_>, what: &str) {
 
 fn start(
     pass: &mut Pass<'_>,
+    plan: &Plan,
     valid: &ValidSource,
     claim: &PersistentVolumeClaim,
     trigger: TriggerKind,
     tag: Option<String>,
 ) {
-    let sync = CurrentSync {
+    let mut sync = CurrentSync {
         id: pass.chance.sync_id(),
+        copy_method: Some(valid.copy_method).filter(|method| *method != SourceCopyMethod::default()),
         trigger: Some(trigger),
         tag,
         attempt: 1,
@@ -115,6 +131,7 @@ fn start(
         retry_at: None,
         last_failure: None,
     };
+    cut::record_at_start(&mut sync, claim);
     let why = match (&sync.tag, trigger) {
         (Some(tag), _) => format!("spec.trigger.manual is {tag}"),
         (None, TriggerKind::Schedule) => "the schedule says so".to_owned(),
@@ -122,8 +139,14 @@ fn start(
         (None, TriggerKind::Continuous | TriggerKind::Manual) => "replication is continuous".to_owned(),
     };
     pass.note(Reason::SyncInProgress, format!("Sync {} starts: {why}.", sync.id));
-    create_cut(pass, valid, &sync, claim);
+    let has_cut = sync.cut.is_some();
+    if !has_cut {
+        create_cut(pass, valid, &sync, claim);
+    }
     pass.status.current_sync = Some(sync);
+    if has_cut {
+        go_on(pass, plan);
+    }
 }
 
 /// Waits for the next trigger, and still says why the last sync failed, if it did.

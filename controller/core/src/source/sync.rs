@@ -1,19 +1,19 @@
 //! A sync that runs.
 
 use super::attempt;
-use super::cut::{self, CutState};
+use super::cut::{self, Cut, CutState, Mount, MoverPlace};
 use super::ending::{end_aborted, end_failed, failure, learn_recovery_point, succeed};
 use super::outcome::{self, Ending};
 use super::validate::{Plan, ValidSource};
-use super::{CLOCK_TOLERANCE, Pass, after, delete, report};
+use super::{CLOCK_TOLERANCE, Pass, after, report};
 use crate::backoff;
-use crate::decision::{Action, Child, ChildKind};
+use crate::decision::{Action, Child};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
-use scribe_crds::v1alpha1::{Consistency, CurrentSync, Failure, MoverResult, TriggerKind};
+use scribe_crds::v1alpha1::{CurrentSync, Failure, MoverResult, SourceCopyMethod, TriggerKind};
 
 /// Takes the sync that runs one step further. It may end with that.
 pub fn go_on(pass: &mut Pass<'_>, plan: &Plan) {
@@ -30,25 +30,20 @@ pub fn go_on(pass: &mut Pass<'_>, plan: &Plan) {
     }
     let running = pod.is_some_and(attempt::is_running);
     match cut::state(pass, &sync, running) {
-        CutState::Vanished(how) => {
-            let message = format!("claim {}, the point-in-time copy, {how}", pass.cut_name(&sync));
-            end_failed(pass, sync, Reason::CutVanished, &message);
-        }
-        CutState::Discarding(claim) => discard(pass, &sync, pod, claim),
+        CutState::Vanished(how) => end_failed(pass, sync, Reason::CutVanished, &how),
+        CutState::Abandoned => end_aborted(pass, sync),
+        CutState::Discarding => report::discarding(pass, &sync),
         CutState::Discarded => discarded(pass, plan, sync, pod),
         CutState::Missing => make_cut(pass, plan, sync),
-        CutState::Unrecorded(claim) => {
-            sync.cut = claim.metadata.uid.clone();
-            sync.cut_time = claim.metadata.creation_timestamp.clone();
-            // Nobody freezes anything yet; a clone is what a power failure would have left.
-            sync.consistency = Some(Consistency::Crash);
+        CutState::Unrecorded(cut) => {
+            sync.cut.clone_from(&cut.uid);
+            sync.consistency = Some(cut.consistency);
             // A failure that stands beside a cut's uid says that this cut took too long; what is there was about the one before.
             sync.last_failure =
                 sync.last_failure.filter(|failure| failure.reason != Reason::CutTimeout.as_str());
-            pass.status.current_sync = Some(sync.clone());
-            with_cut(pass, plan, sync, pod, claim);
+            with_cut(pass, plan, sync, pod, &cut);
         }
-        CutState::Pending(claim) | CutState::Bound(claim) => with_cut(pass, plan, sync, pod, claim),
+        CutState::There(cut) => with_cut(pass, plan, sync, pod, &cut),
     }
 }
 
@@ -131,22 +126,28 @@ pub fn create_cut(
     sync: &CurrentSync,
     claim: &PersistentVolumeClaim,
 ) {
-    let cut = cut::build(pass, valid, sync, claim);
-    pass.then(Action::Create(Child::Claim(Box::new(cut))));
-    report::cutting(pass, sync, "");
+    match cut::make(pass, valid, sync, claim) {
+        Some(creation) => {
+            pass.then(creation);
+            report::cutting(pass, sync, "");
+        }
+        None => report::starting(pass, sync, ""),
+    }
 }
 
-fn with_cut(
-    pass: &mut Pass<'_>,
-    plan: &Plan,
-    mut sync: CurrentSync,
-    pod: Option<&Pod>,
-    claim: &PersistentVolumeClaim,
-) {
-    let bound = cut::phase(claim) == "Bound";
+fn with_cut(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, pod: Option<&Pod>, cut: &Cut<'_>) {
+    if pod.is_none() {
+        // A snapshot's own time is known later than its uid, and before any mover is told.
+        sync.cut_time.clone_from(&cut.time);
+    }
+    pass.status.current_sync = Some(sync.clone());
     if let Some(pod) = pod.filter(|pod| pod.metadata.deletion_timestamp.is_some()) {
         let message = format!("pod {} is being deleted by somebody else", name(pod));
         return fail_attempt(pass, plan, sync, Reason::MoverFailed, &message);
+    }
+    let place = place(pass, &sync);
+    if let Some(message) = pod.and_then(|pod| makes_way(pass, &place, pod)) {
+        return fail_attempt(pass, plan, sync, Reason::ClaimMoved, &message);
     }
     if pod.is_some_and(attempt::is_running) {
         return report::running(pass, &sync);
@@ -154,42 +155,76 @@ fn with_cut(
     if pod.is_none() && waits_for_retry(pass, plan, &mut sync) {
         return;
     }
-    // By now a clone by that name may be one of another claim, or of none.
-    if !bound
-        && pass.seen.claim.as_ref().and_then(|claim| claim.metadata.uid.as_deref()) != cut::source_uid(claim)
-    {
+    // By now a copy by that name may be one of another claim, or of none.
+    let source_uid = pass.seen.claim.as_ref().and_then(|claim| claim.metadata.uid.as_deref());
+    if !cut.is_cut && source_uid != Some(&cut.source_uid) {
         return end_aborted(pass, sync);
     }
     let limit = plan.valid.as_ref().map_or(pass.settings.cut_timeout, |valid| valid.cut_timeout);
-    let deadline = after(cut::created(claim).unwrap_or(pass.now), limit);
-    if !bound && pass.now >= deadline {
-        return give_up_cut(pass, sync, pod, claim, limit);
+    let deadline = after(cut.since, limit);
+    if !cut.mount.is_bound() && pass.now >= deadline {
+        return give_up_cut(pass, sync, pod, cut, limit);
     }
-    let Some(pod) = pod else {
-        let Some(valid) = allowed(pass, plan) else {
-            return;
-        };
-        let made = [pass.pod_name(&sync), names::source_base(&pass.owner.name)];
-        if let Some((reason, message)) = refused(pass, &made) {
-            return fail_attempt(pass, plan, sync, reason, &message);
+    match pod {
+        None if matches!(cut.mount, Mount::Later) => {
+            pass.wake_at(deadline);
+            let words = cut::words(pass, cut, None);
+            report::cutting(pass, &sync, &words);
         }
-        for action in attempt::make(pass, valid, &sync, claim) {
-            pass.then(action);
-        }
-        if bound {
-            report::starting(pass, &sync, "");
-        } else {
-            report::cutting(pass, &sync, "");
-        }
+        None => make_pod(pass, plan, sync, cut, &place),
+        Some(pod) => await_start(pass, plan, sync, pod, cut, limit),
+    }
+}
+
+/// Where the mover may run.
+fn place(pass: &mut Pass<'_>, sync: &CurrentSync) -> MoverPlace {
+    if cut::method(sync) != SourceCopyMethod::Direct {
+        return MoverPlace::default();
+    }
+    pass.wake_at(after(pass.now, MoverPlace::LOOK));
+    MoverPlace::find(pass)
+}
+
+/// Why a mover that reads the source claim itself has to end, if it has to: whoever uses that claim goes first.
+fn makes_way(pass: &Pass<'_>, place: &MoverPlace, pod: &Pod) -> Option<String> {
+    let node = place.conflict(pod)?;
+    let claim = &pass.seen.source.spec.source_pvc;
+    Some(format!("claim {claim} is used on node {node}, and pod {} is to read it elsewhere", name(pod)))
+}
+
+/// Makes the mover's pod, and the claim that it mounts, if that is still to be made.
+fn make_pod(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, cut: &Cut<'_>, place: &MoverPlace) {
+    let Some(valid) = allowed(pass, plan) else {
         return;
     };
-    let start_deadline = attempt::start_deadline(pass, limit, pod, claim);
+    let made = [pass.cut_name(&sync), pass.pod_name(&sync), names::source_base(&pass.owner.name)];
+    if let Some((reason, message)) = refused(pass, &made) {
+        return fail_attempt(pass, plan, sync, reason, &message);
+    }
+    if let Some(claim) = cut::build_mount(pass, valid, &sync, cut) {
+        pass.then(Action::Create(Child::Claim(Box::new(claim))));
+    }
+    for action in attempt::make(pass, valid, &sync, &cut.source_uid, place) {
+        pass.then(action);
+    }
+    if cut.mount.is_bound() {
+        report::starting(pass, &sync, "");
+    } else {
+        report::cutting(pass, &sync, "");
+    }
+}
+
+/// The pod is there, and does not run yet.
+fn await_start(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, pod: &Pod, cut: &Cut<'_>, limit: i64) {
+    let bound = cut.mount.is_bound();
+    let deadline = after(cut.since, limit);
+    let start_deadline = attempt::start_deadline(pass, pod, deadline);
     if bound && pass.now >= start_deadline {
         return start_timed_out(pass, plan, sync, pod);
     }
     pass.wake_at(if bound { start_deadline } else { deadline });
     if !bound {
-        let words = cut::words(pass, claim, Some(pod));
+        let words = cut::words(pass, cut, Some(pod));
         return report::cutting(pass, &sync, &words);
     }
     match attempt::keys_missing(pass, plan.valid.as_ref(), pod) {
@@ -219,36 +254,20 @@ fn name(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or_default()
 }
 
-/// Records that the cut is given up, with the words of whoever was to make it: Events do not last. It is deleted after that.
-fn give_up_cut(
-    pass: &mut Pass<'_>,
-    mut sync: CurrentSync,
-    pod: Option<&Pod>,
-    claim: &PersistentVolumeClaim,
-    limit: i64,
-) {
-    let words = cut::words(pass, claim, pod);
-    let message =
-        format!("claim {} was not bound within {limit}s: {}", pass.cut_name(&sync), or_silence(&words));
+/// Records that the cut is given up, with the words of whoever was to make it: Events do not last. It is deleted after that, and a second
+/// one is not asked for while the storage system may still be making the first.
+fn give_up_cut(pass: &mut Pass<'_>, mut sync: CurrentSync, pod: Option<&Pod>, cut: &Cut<'_>, limit: i64) {
+    let words = cut::words(pass, cut, pod);
+    let done = if cut.mount.claim().is_some() { "bound" } else { "ready to use" };
+    let message = format!("{} was not {done} within {limit}s: {}", cut.what, or_silence(&words));
     sync.retry_at = None;
     sync.last_failure = Some(Failure { reason: Reason::CutTimeout.as_str().to_owned(), message });
     pass.status.current_sync = Some(sync.clone());
-    discard(pass, &sync, pod, claim);
-}
-
-/// A second cut is not asked for while the storage system may still be making the first.
-fn discard(pass: &mut Pass<'_>, sync: &CurrentSync, pod: Option<&Pod>, claim: &PersistentVolumeClaim) {
-    let deletions = [
-        pod.and_then(|pod| delete(ChildKind::Pod, &pod.metadata)),
-        delete(ChildKind::Claim, &claim.metadata),
-    ];
-    pass.out.then.extend(deletions.into_iter().flatten());
-    report::discarding(pass, sync);
+    report::discarding(pass, &sync);
 }
 
 fn discarded(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, pod: Option<&Pod>) {
-    if let Some(pod) = pod {
-        pass.out.then.extend(delete(ChildKind::Pod, &pod.metadata));
+    if pod.is_some() {
         return report::discarding(pass, &sync);
     }
     if usable_claim(pass).is_none() {

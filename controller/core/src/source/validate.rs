@@ -40,6 +40,10 @@ pub struct ValidSource {
     pub trigger: Trigger,
     /// The recovery point objective that is asked for, in seconds.
     pub rpo: Option<i64>,
+    /// How the cut is made.
+    pub copy_method: SourceCopyMethod,
+    /// The class of a snapshot that is the cut; none: the default class of the driver.
+    pub snapshot_class: Option<String>,
     /// How long a cut may take, in seconds.
     pub cut_timeout: i64,
     /// The size of the cut, if it is not the source claim's.
@@ -174,8 +178,7 @@ const ACCESS_MODES: [&str; 4] = ["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany
 fn read(seen: &SourceObserved, rsync: &SourceRsync, settings: &Settings) -> Result<ValidSource, Vec<String>> {
     let mut problems = Problems(Vec::new());
     let trigger = read_trigger(seen, settings, &mut problems);
-    // The only method so far: another one will not compile until it is dealt with.
-    let SourceCopyMethod::Clone = rsync.copy_method;
+    copy_method(rsync, &mut problems);
     problems.name("spec.sourcePVC", "claim", &seen.source.spec.source_pvc);
     problems.name("spec.rsync.sshKeys", "Secret", &rsync.ssh_keys);
     if let Some(class) = &rsync.storage_class_name {
@@ -205,6 +208,8 @@ fn read(seen: &SourceObserved, rsync: &SourceRsync, settings: &Settings) -> Resu
     }
     let valid = ValidSource {
         trigger,
+        copy_method: rsync.copy_method,
+        snapshot_class: rsync.volume_snapshot_class_name.clone(),
         rpo: problems.duration("spec.rpo", seen.source.spec.rpo.as_ref()),
         cut_timeout: problems
             .duration("spec.rsync.cutTimeout", rsync.cut_timeout.as_ref())
@@ -231,6 +236,28 @@ fn read(seen: &SourceObserved, rsync: &SourceRsync, settings: &Settings) -> Resu
         mover: rsync.mover.clone(),
     };
     if problems.0.is_empty() { Ok(valid) } else { Err(problems.0) }
+}
+
+/// What the schema refuses; it is asked again because an older one may still be installed.
+fn copy_method(rsync: &SourceRsync, problems: &mut Problems) {
+    if let Some(class) = &rsync.volume_snapshot_class_name {
+        problems.name("spec.rsync.volumeSnapshotClassName", "snapshot class", class);
+        if rsync.copy_method != SourceCopyMethod::Snapshot {
+            let words = "of no use without a snapshot: remove it, or set copyMethod: Snapshot";
+            problems.add("spec.rsync.volumeSnapshotClassName", words);
+        }
+    }
+    let of_a_copy = [
+        ("capacity", rsync.capacity.is_some()),
+        ("storageClassName", rsync.storage_class_name.is_some()),
+        ("accessModes", rsync.access_modes.is_some()),
+        ("cutTimeout", rsync.cut_timeout.is_some()),
+    ];
+    for (field, _) in of_a_copy.into_iter().filter(|(_, is_set)| *is_set) {
+        if rsync.copy_method == SourceCopyMethod::Direct {
+            problems.add(&format!("spec.rsync.{field}"), "copyMethod Direct makes no copy: remove it");
+        }
+    }
 }
 
 fn read_trigger(seen: &SourceObserved, settings: &Settings, problems: &mut Problems) -> Trigger {

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod deletion;
+mod direct;
 mod publication;
 mod refusals;
 mod render;

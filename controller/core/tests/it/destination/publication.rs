@@ -348,7 +348,7 @@ fn a_mover_that_is_not_sealed_is_sealed_before_the_cut() {
 #[test]
 fn old_replicas_go_after_a_newer_one_is_published() {
     let mut world = World::listening();
-    world.spec(|spec| spec.retain.last = 2);
+    world.spec(|spec| spec.retain.get_or_insert_default().last = 2);
     for minute in 0..4 {
         let sync = format!("s{minute}");
         let time = format!("2026-03-04T05:0{minute}:00Z");
@@ -366,7 +366,7 @@ fn old_replicas_go_after_a_newer_one_is_published() {
 #[test]
 fn a_replica_stays_while_it_is_pinned_or_a_claim_is_being_made_from_it() {
     let mut world = World::listening();
-    world.spec(|spec| spec.retain = Retain { last: 1, daily: Some(2), ..Retain::default() });
+    world.spec(|spec| spec.retain = Some(Retain { last: 1, daily: Some(2), ..Retain::default() }));
     world.sync("a", "2026-03-04T05:00:00Z");
     let pin = |value: &str| Some([(names::PINNED.to_owned(), value.to_owned())]);
     let annotations = &mut world.snapshot("db-20260304t050000z").metadata.annotations;
@@ -402,7 +402,7 @@ fn nothing_is_pruned_while_it_is_paused() {
         world.sync(&format!("s{minute}"), &format!("2026-03-04T05:0{minute}:00Z"));
     }
     world.seen.around.paused_by = Some("scribe-system".into());
-    world.spec(|spec| spec.retain.last = 1);
+    world.spec(|spec| spec.retain.get_or_insert_default().last = 1);
     world.settle();
     assert_eq!(world.snapshots().len(), 3);
     assert!(world.status().replicas.iter().all(|replica| replica.kept_because.contains("paused")));
@@ -421,7 +421,7 @@ fn nothing_is_pruned_while_something_is_wrong() {
     world.commit(commit("x", 1, "2026-03-04T05:09:00Z"));
     world.pass_time(600);
     world.settle();
-    world.spec(|spec| spec.retain.last = 1);
+    world.spec(|spec| spec.retain.get_or_insert_default().last = 1);
     world.settle();
     assert_eq!(world.snapshots().len(), 3);
     world.sync("y", "2026-03-04T05:20:00Z");
@@ -480,7 +480,7 @@ fn a_damaged_replica_is_neither_listed_nor_deleted() {
     world.sync("a", T1);
     world.sync("b", T2);
     world.snapshot(FIRST).metadata.annotations.as_mut().unwrap().remove(names::DATA_TIME);
-    world.spec(|spec| spec.retain.last = 1);
+    world.spec(|spec| spec.retain.get_or_insert_default().last = 1);
     world.settle();
     assert_eq!(world.snapshots().len(), 2);
     assert_eq!(world.status().replicas.len(), 1);

@@ -395,7 +395,7 @@ fn a_replica_that_may_not_be_deleted_does_not_hold_up_the_next() {
     world.sync("b", "2026-03-04T05:05:00Z");
     world.shake(hello("c", 1, "2026-03-04T05:10:00Z"));
     world.ask_commit(commit("c", 1, "2026-03-04T05:10:00Z"));
-    world.spec(|spec| spec.retain.last = 1);
+    world.spec(|spec| spec.retain.get_or_insert_default().last = 1);
     let log = super::render::decision(&world.decide(), None);
     let position = |what: &str| log.find(what).unwrap_or_else(|| panic!("no {what}: {log}"));
     assert!(position("create Snapshot") < position("delete Snapshot"));

@@ -291,10 +291,13 @@ impl World {
                 meta.labels.get_or_insert_default().insert(names::OWNER_UID.into(), "rd-uid".into());
                 meta.resource_version = Some("2".into());
             }
-            Action::UnlabelClaim { uid, .. } => {
+            Action::UnlabelClaim { uid, labels, annotations, .. } => {
                 let meta = &mut self.seen.claim.as_mut().expect("the claim").metadata;
                 assert_eq!(meta.uid.as_ref(), Some(uid));
-                meta.labels.as_mut().unwrap().remove(names::OWNER_UID);
+                for label in labels {
+                    meta.labels.as_mut().unwrap().remove(*label);
+                }
+                meta.annotations.get_or_insert_default().extend(annotations.clone());
             }
             Action::PublishSnapshot { name, resource_version, annotations, .. } => {
                 let snapshot = self.snapshot(name);

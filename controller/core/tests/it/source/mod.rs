@@ -3,6 +3,7 @@
 //! A scenario tells a story; its transcript, one entry per pass, is the committed snapshot. After every pass the world also asserts
 //! that a crash right after the write of the status changes nothing (see [`world::World::pass`]).
 
+mod copy_methods;
 mod deletion;
 mod failures;
 mod model;

@@ -96,6 +96,10 @@ impl World {
                 around,
                 claim: Some(yaml(CLAIM)),
                 cuts: Vec::new(),
+                snapshots_available: true,
+                snapshots: Vec::new(),
+                contents: Vec::new(),
+                users: Vec::new(),
                 pods: Vec::new(),
                 mover: None,
             },
@@ -237,6 +241,20 @@ impl World {
                 );
                 self.seen.cuts.push(claim);
             }
+            Action::Create(Child::Snapshot(snapshot)) => {
+                let mut snapshot = (**snapshot).clone();
+                self.receive(&mut snapshot.metadata);
+                assert!(
+                    self.seen.snapshots.iter().all(|old| old.metadata.name != snapshot.metadata.name),
+                    "made twice"
+                );
+                self.seen.snapshots.push(snapshot);
+            }
+            Action::ReleaseContent { name } => {
+                let mut contents = self.seen.contents.iter_mut();
+                let content = contents.find(|content| content.metadata.name.as_ref() == Some(name)).unwrap();
+                content.spec.deletion_policy = "Delete".to_owned();
+            }
             Action::Create(Child::Pod(pod)) => {
                 let mut pod = (**pod).clone();
                 self.receive(&mut pod.metadata);
@@ -265,6 +283,9 @@ impl World {
         let metas: Vec<&mut ObjectMeta> = match kind {
             ChildKind::Pod => self.seen.pods.iter_mut().map(|pod| &mut pod.metadata).collect(),
             ChildKind::Claim => self.seen.cuts.iter_mut().map(|cut| &mut cut.metadata).collect(),
+            ChildKind::Snapshot => {
+                self.seen.snapshots.iter_mut().map(|snapshot| &mut snapshot.metadata).collect()
+            }
             _ => return,
         };
         for meta in metas.into_iter().filter(|meta| meta.name.as_deref() == Some(name)) {
@@ -283,6 +304,35 @@ impl World {
         self.seen.cuts.retain(|cut| {
             cut.metadata.deletion_timestamp.is_none() || used.contains(cut.metadata.name.as_ref().unwrap())
         });
+        let going: Vec<_> = self
+            .seen
+            .snapshots
+            .extract_if(.., |snapshot| snapshot.metadata.deletion_timestamp.is_some())
+            .filter_map(|snapshot| snapshot.metadata.uid)
+            .collect();
+        // What is told to stay, stays.
+        self.seen.contents.retain(|content| {
+            let owner = content.spec.volume_snapshot_ref.uid.as_ref();
+            content.spec.deletion_policy != "Delete" || !owner.is_some_and(|owner| going.contains(owner))
+        });
+    }
+
+    /// The storage system has cut the newest snapshot, at this time by its own clock, under a class of that policy.
+    pub fn cut_snapshot(&mut self, time: &str, policy: &str) {
+        let snapshot = self.seen.snapshots.last_mut().expect("a snapshot");
+        let uid = snapshot.metadata.uid.clone().unwrap();
+        snapshot.status = Some(yaml(&format!(
+            "{{boundVolumeSnapshotContentName: content-{uid}, creationTime: {time}, readyToUse: false, restoreSize: 11Gi}}"
+        )));
+        self.seen.contents.push(yaml(&format!(
+            "{{metadata: {{name: content-{uid}}}, spec: {{deletionPolicy: {policy}, volumeSnapshotRef: {{uid: {uid}}}}}}}"
+        )));
+    }
+
+    /// The newest snapshot can be used.
+    pub fn ready_snapshot(&mut self) {
+        let snapshot = self.seen.snapshots.last_mut().expect("a snapshot");
+        snapshot.status.as_mut().expect("it is cut").ready_to_use = Some(true);
     }
 
     pub fn bind_cut(&mut self) {
@@ -389,6 +439,10 @@ fn describe(action: &Action) -> String {
         Action::Create(Child::Claim(claim)) => {
             format!("create claim {}", claim.metadata.name.as_ref().unwrap())
         }
+        Action::Create(Child::Snapshot(snapshot)) => {
+            format!("create snapshot {}", snapshot.metadata.name.as_ref().unwrap())
+        }
+        Action::ReleaseContent { name } => format!("release content {name}"),
         Action::Create(Child::Pod(pod)) => format!("create pod {}", pod.metadata.name.as_ref().unwrap()),
         Action::Apply(Child::Secret(secret)) => {
             format!("apply secret {}", secret.0.metadata.name.as_ref().unwrap())

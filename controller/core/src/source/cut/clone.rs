@@ -1,0 +1,57 @@
+//! A clone of the claim.
+
+use super::{Cut, CutState, Mount, build_claim, dimensions, metadata, phase, source_uid};
+use crate::source::Pass;
+use crate::source::validate::ValidSource;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, TypedLocalObjectReference};
+use scribe_crds::v1alpha1::{Consistency, CurrentSync};
+
+pub fn state<'a>(pass: &Pass<'a>, sync: &CurrentSync, running: bool) -> CutState<'a> {
+    let name = pass.cut_name(sync);
+    let vanished = |how: &str| CutState::Vanished(format!("claim {name}, the point-in-time copy, {how}"));
+    let Some(claim) = pass.find_cut(&name) else {
+        return match &sync.cut {
+            None => CutState::Missing,
+            Some(_) => vanished("was deleted by somebody else"),
+        };
+    };
+    if sync.cut.is_some() && sync.cut != claim.metadata.uid {
+        return vanished("was replaced by somebody else");
+    }
+    // A claim stays for as long as a running pod uses it, even if it was deleted.
+    if claim.metadata.deletion_timestamp.is_some() && !running {
+        return vanished("is being deleted by somebody else");
+    }
+    let cut = Cut {
+        uid: claim.metadata.uid.clone(),
+        time: claim.metadata.creation_timestamp.clone(),
+        // Nobody freezes anything yet; a clone is what a power failure would have left.
+        consistency: Consistency::Crash,
+        source_uid: source_uid(&claim.metadata).to_owned(),
+        since: super::created(&claim.metadata).unwrap_or(pass.now),
+        is_cut: phase(claim) == "Bound",
+        mount: Mount::of(claim),
+        snapshot: None,
+        what: format!("claim {name}"),
+    };
+    match (&sync.cut, phase(claim)) {
+        (None, _) => CutState::Unrecorded(cut),
+        (Some(_), "Lost") => vanished("has lost its volume"),
+        (Some(_), _) => CutState::There(cut),
+    }
+}
+
+pub fn build(
+    pass: &Pass<'_>,
+    valid: &ValidSource,
+    sync: &CurrentSync,
+    claim: &PersistentVolumeClaim,
+) -> PersistentVolumeClaim {
+    let source = TypedLocalObjectReference {
+        api_group: None,
+        kind: "PersistentVolumeClaim".to_owned(),
+        name: pass.seen.source.spec.source_pvc.clone(),
+    };
+    let uid = claim.metadata.uid.as_deref().unwrap_or_default();
+    build_claim(metadata(pass, sync, uid), dimensions(valid, claim), source)
+}
