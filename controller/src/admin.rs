@@ -1,6 +1,7 @@
 //! Health and metrics, over HTTP.
 
 use crate::context::Context;
+use crate::slots;
 use crate::watches::Synced;
 use anyhow::Context as _;
 use axum::Router;
@@ -52,6 +53,7 @@ async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     admin.ctx.metrics.lead(admin.ctx.term.holds());
+    admin.ctx.metrics.movers.show(&slots::numbers(&admin.ctx.slots.view()));
     let (status, text) = match admin.ctx.metrics.text() {
         Ok(text) => (StatusCode::OK, text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),

@@ -3,6 +3,7 @@
 use crate::telemetry::LogFormat;
 use clap::{Args as ClapArgs, Parser};
 use scribe_core::settings::Settings;
+use scribe_core::slots::Limits;
 use scribe_mover_contract::job::Timeouts;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -106,6 +107,16 @@ pub struct ReplicationArgs {
     /// The time between the starts of two syncs of a continuous source that sets none
     #[arg(long, env = "SCRIBE_MIN_INTERVAL", default_value = "30s", value_parser = seconds)]
     pub min_interval: i64,
+    /// How many source movers may run in the cluster; 0: no limit. Syncs beyond it wait, the one with the least time left of its
+    /// objective in front
+    #[arg(long, env = "SCRIBE_MAX_MOVERS", default_value_t = 50)]
+    pub max_movers: u32,
+    /// How many of them in one namespace; 0: no limit
+    #[arg(long, env = "SCRIBE_MAX_MOVERS_PER_NAMESPACE", default_value_t = 20)]
+    pub max_movers_per_namespace: u32,
+    /// How many of them on one node; 0: no limit
+    #[arg(long, env = "SCRIBE_MAX_MOVERS_PER_NODE", default_value_t = 10)]
+    pub max_movers_per_node: u32,
     /// How long one attempt of a mover to connect may take
     #[arg(long, env = "SCRIBE_MOVER_CONNECT_TIMEOUT", default_value = "30s", value_parser = seconds)]
     pub mover_connect_timeout: i64,
@@ -147,6 +158,11 @@ impl ReplicationArgs {
             retry_max: self.retry_max,
             unreachable_timeout: self.unreachable_timeout,
             min_interval: self.min_interval,
+            limits: Limits {
+                cluster: self.max_movers,
+                namespace: self.max_movers_per_namespace,
+                node: self.max_movers_per_node,
+            },
             mover_timeouts: Timeouts {
                 connect: whole(self.mover_connect_timeout),
                 silence: whole(self.mover_silence_timeout),

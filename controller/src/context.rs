@@ -8,6 +8,7 @@ use crate::pace::Pace;
 use crate::refusals::Refusals;
 use crate::report::Reporter;
 use crate::router::{Owner, Router};
+use crate::slots::Ledger;
 use kube::Client;
 use scribe_core::settings::Settings;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub struct Context {
     pub pace: Pace,
     /// What the API server refused.
     pub refusals: Refusals,
+    /// Who may run a mover.
+    pub slots: Arc<Ledger>,
     /// Tells users.
     pub reporter: Reporter,
     /// Tells Prometheus.
@@ -62,6 +65,7 @@ impl Context {
         self.movers.forget(uid);
         self.pace.forget(uid);
         self.refusals.forget(uid);
+        self.slots.forget(uid);
         self.reporter.forget(uid);
         self.metrics.forget(uid, owner);
     }

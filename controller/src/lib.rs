@@ -23,5 +23,6 @@ pub mod refusals;
 pub mod report;
 pub mod router;
 pub mod run;
+pub mod slots;
 pub mod telemetry;
 pub mod watches;

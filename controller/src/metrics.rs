@@ -1,10 +1,12 @@
 //! What Prometheus sees.
 
+mod movers;
 #[cfg(test)]
 mod tests;
 
 use crate::kinds::{Facts, Side};
 use crate::router::Owner;
+use movers::Movers;
 use prometheus::core::Collector;
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -72,6 +74,8 @@ pub struct Metrics {
     reconciles: IntCounterVec,
     reconcile_duration: HistogramVec,
     is_leader: IntGauge,
+    /// Movers and those that wait for one.
+    pub movers: Movers,
     memory: Mutex<HashMap<String, Memory>>,
 }
 
@@ -177,6 +181,7 @@ impl Metrics {
                 &registry,
                 IntGauge::new("scribe_is_leader", "Whether this controller is the one that works.")?,
             )?,
+            movers: Movers::new(&registry)?,
             memory: Mutex::default(),
             registry,
         })

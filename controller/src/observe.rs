@@ -6,6 +6,7 @@
 mod keys;
 mod restores;
 mod snapshots;
+mod volume;
 
 use crate::context::Context;
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
 use scribe_core::observed::{DestinationObserved, SourceObserved, Surroundings, Warning};
+use scribe_core::slots::SlotsSeen;
 use scribe_core::source::uses_claim;
 use scribe_crds::names;
 use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource, SourceCopyMethod};
@@ -78,6 +80,9 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
     let pending_since = youngest(&unfinished);
     let warnings = warnings(ctx, namespace, &unfinished).await?;
     let around = surroundings(ctx, &source.metadata, permissions, warnings);
+    let volume = volume::reach(ctx, uid, claim.as_ref(), &cuts, &pods).await?;
+    // Last: who asks for a slot has seen his own pods, and whoever was counted after them.
+    let slots = SlotsSeen { slots: ctx.slots.view(), volume };
     let sync = source.status.as_ref().and_then(|status| status.current_sync.as_ref());
     let mover_name = sync.map(|sync| names::source_pod(&source.name_any(), &sync.id, sync.attempt));
     let mover = ctx.movers.follow(uid, &pods, mover_name.as_deref(), &around.control_token);
@@ -92,6 +97,7 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
         users,
         pods,
         mover,
+        slots,
     };
     Ok(Seen { observed, pending_since })
 }

@@ -9,6 +9,7 @@ use crate::observe::{ObserveError, Seen};
 use crate::pace::Passed;
 use crate::refusals::When;
 use crate::router::Owner;
+use crate::slots::Taken;
 use jiff::{SignedDuration, Timestamp, Unit};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::Action;
@@ -63,6 +64,9 @@ pub async fn reconcile<K: Replication>(
         tracing::warn!(error = &error as &dyn std::error::Error, "observe");
         Pass { outcome: Outcome::Failed, passed: Passed::Failed, wake: None }
     });
+    if matches!(pass.outcome, Outcome::Skipped | Outcome::Failed) {
+        ctx.slots.step_aside(&uid);
+    }
     let took = step.finish(pass.outcome);
     tracing::debug!(outcome = ?pass.outcome, wake = ?pass.wake, ?took, "reconciled");
     let pause = ctx.pace.passed(&uid, generation, pass.passed, Instant::now(), SystemChance.fraction());
@@ -80,7 +84,14 @@ async fn pass<K: Replication>(ctx: &Context, meta: &PartialObjectMeta<K>) -> Res
     let now = Timestamp::now();
     // Kubernetes stores times to the second; with more in hand, a status would never equal itself.
     let decision = K::decide(&observed, &ctx.settings, whole_seconds(now), &mut SystemChance);
+    let uid = object.uid().unwrap_or_default();
+    let taken = ctx.slots.take(&decision.slot);
+    if taken == Taken::Lost {
+        // Another pass has taken what this one saw: nothing of it is done.
+        return Ok(Pass { outcome: Outcome::Conflict, passed: Passed::Settled, wake: Some(Duration::ZERO) });
+    }
     let applied = apply::apply(ctx, &object, &decision).await;
+    ctx.slots.passed(&uid, &decision.slot, taken, applied.is_recorded);
     report(ctx, &object, &decision, &applied).await;
     let wake = wake(decision.wake, pending_since, ctx.pending_interval, now);
     Ok(conclude(ctx, object.meta(), &decision, &applied, wake))

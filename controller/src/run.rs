@@ -11,6 +11,7 @@ use crate::pace::Pace;
 use crate::refusals::Refusals;
 use crate::report::Reporter;
 use crate::router::Router;
+use crate::slots::{self, Ledger};
 use crate::watches::{self, Synced};
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -44,6 +45,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     let mut surroundings = JoinSet::new();
     let mut synced = watches::surroundings(&mut surroundings, &watch_client, &router, &args.namespace);
+    synced.extend(slots::watch(&mut surroundings, &watch_client, &ctx.slots));
     let (sources, destinations) = (Synced::new("replicationsources"), Synced::new("replicationdestinations"));
     let lease = Synced::new("the lease");
     synced.extend([sources.clone(), destinations.clone(), lease.clone()]);
@@ -124,8 +126,10 @@ async fn context(args: &Args, client: Client, router: Arc<Router>) -> anyhow::Re
     let cluster_id =
         system.context("read the namespace kube-system")?.uid().context("kube-system has no uid")?;
     let control_key = control_key::load(&client, &place).await?;
+    let settings = args.replication.settings(mover_image(args, &client).await?);
     Ok(Context {
-        settings: args.replication.settings(mover_image(args, &client).await?),
+        slots: Arc::new(Ledger::new(settings.limits, router.clone())),
+        settings,
         namespace: args.namespace.clone(),
         cluster_id,
         control_key,

@@ -18,6 +18,7 @@ use kube::runtime::{Predicate, PredicateConfig, predicates};
 use kube::{Api, Client, Resource, ResourceExt};
 use scribe_crds::names::{MANAGED_BY, MANAGED_BY_VALUE, OWNER_UID};
 use scribe_crds::snapshots::VolumeSnapshot;
+use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -58,13 +59,9 @@ impl Synced {
 }
 
 /// A watch that comes back whenever it fails, and says so once for each kind of failure.
-fn metadata<K>(
-    api: Api<PartialObjectMeta<K>>,
-    config: watcher::Config,
-    synced: Synced,
-) -> impl Stream<Item = Event<PartialObjectMeta<K>>> + Send
+pub fn events<K>(api: Api<K>, config: watcher::Config, synced: Synced) -> impl Stream<Item = Event<K>> + Send
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + Send + 'static,
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let mut last_error = String::new();
     watcher(api, config).backoff(backoff()).filter_map(move |event| {
@@ -105,7 +102,7 @@ pub async fn control<K: Replication>(
     let (reader, writer) = store::<PartialObjectMeta<K>>();
     let mut known = Known::default();
     let tracked = ctx.clone();
-    let changes = metadata::<K>(Api::all(watch_client), watcher::Config::default(), synced)
+    let changes = events::<PartialObjectMeta<K>>(Api::all(watch_client), watcher::Config::default(), synced)
         .map(|event| Ok(event.modify(|object| object.metadata.managed_fields = None)))
         .reflect(writer)
         // After the store has it: a trigger for an object that the store does not know would be lost.
@@ -212,7 +209,7 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
 {
     let synced = Synced::new(what);
-    let events = metadata::<K>(Api::all(client.clone()), config, synced.clone());
+    let events = events::<PartialObjectMeta<K>>(Api::all(client.clone()), config, synced.clone());
     let router = router.clone();
     tasks.spawn(async move {
         let mut events = std::pin::pin!(events);

@@ -94,6 +94,7 @@ reasons! {
     WaitingForSchedule Normal "The next tick of the schedule has not come.", "Nothing; status.nextSyncTime shows when it comes.";
     WaitingForManual Normal "spec.trigger.manual has not changed since the last sync.", "Set spec.trigger.manual to a new value to sync.";
     WaitingForInterval Normal "Continuous replication waits for its interval to pass.", "Nothing.";
+    WaitingForSlot Normal "As many movers run as are allowed to.", "Nothing; it goes on when its turn comes. Raise --max-movers, --max-movers-per-namespace or --max-movers-per-node of the controller if the cluster bears more.";
     WaitingForRetry Warning "An attempt failed and the next one comes after a pause.", "Read the message; the sync goes on by itself.";
     Listening Normal "The destination waits for its source.", "Carry the Secret named in status.methodStatus.sshKeys to the source, if it is not there yet.";
     SourceMissing Normal "The claim to replicate does not exist.", "Make the claim, or correct spec.sourcePVC in a new ReplicationSource.";

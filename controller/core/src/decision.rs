@@ -1,5 +1,6 @@
 //! What is to be done, as data.
 
+use crate::slots::Claim;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use scribe_crds::conditions::Reason;
@@ -26,6 +27,8 @@ pub struct Decision<S> {
     pub events: Vec<Note>,
     /// A sync that came to its end with this status.
     pub ended: Option<SyncEnded>,
+    /// What it means for the limits on movers. A slot that is taken has to be confirmed before any of this is done.
+    pub slot: Claim,
     /// Look again at this time, even if nothing changes.
     pub wake: Option<Timestamp>,
 }
@@ -38,6 +41,7 @@ impl<S> Default for Decision<S> {
             then: Vec::new(),
             events: Vec::new(),
             ended: None,
+            slot: Claim::Nothing,
             wake: None,
         }
     }

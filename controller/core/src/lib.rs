@@ -17,4 +17,5 @@ pub mod retention;
 pub mod rpo;
 pub mod schedule;
 pub mod settings;
+pub mod slots;
 pub mod source;

@@ -1,6 +1,7 @@
 //! What the controller saw, read from the API server itself (not from a cache) within one reconcile.
 
 use crate::chance::Redacted;
+use crate::slots::SlotsSeen;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use scribe_crds::names;
 use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
@@ -85,6 +86,8 @@ pub struct SourceObserved {
     pub pods: Vec<Pod>,
     /// The state of the mover pod of the current attempt, if it runs and has answered, with the pod's name.
     pub mover: Option<(String, MoverState)>,
+    /// The limits on movers, and who runs and waits.
+    pub slots: SlotsSeen,
 }
 
 /// What was seen of a Secret that holds keys, or is to hold them. Never what is in it.

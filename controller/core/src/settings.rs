@@ -1,5 +1,6 @@
 //! What the controller was started with, as far as decisions depend on it.
 
+use crate::slots::Limits;
 use scribe_mover_contract::job::Timeouts;
 
 /// Limits and names that come from the controller's flags. Durations are in seconds.
@@ -25,6 +26,8 @@ pub struct Settings {
     pub unreachable_timeout: i64,
     /// The pause between two syncs of a continuous source that sets none.
     pub min_interval: i64,
+    /// How many source movers may run at a time.
+    pub limits: Limits,
     /// Time limits of movers.
     pub mover_timeouts: Timeouts,
 }
@@ -42,6 +45,7 @@ impl Default for Settings {
             retry_max: 300,
             unreachable_timeout: 3600,
             min_interval: 30,
+            limits: Limits::default(),
             mover_timeouts: Timeouts::default(),
         }
     }

@@ -1,5 +1,6 @@
 use super::*;
 use scribe_crds::conditions::Reason;
+use std::collections::BTreeMap;
 
 fn owner() -> Owner {
     Owner { side: Side::Source, namespace: "app".to_owned(), name: "db".to_owned() }
@@ -51,4 +52,21 @@ fn a_reconcile_that_is_dropped_was_abandoned() {
     let text = metrics.text().unwrap();
     assert!(text.contains(r#"scribe_reconciles_total{result="abandoned",side="source"} 1"#), "{text}");
     assert!(text.contains(r#"scribe_reconciles_total{result="settled",side="source"} 1"#), "{text}");
+}
+
+#[test]
+fn namespaces_without_movers_have_no_series() {
+    let metrics = Metrics::new().unwrap();
+    metrics.movers.show(&BTreeMap::from([("shop", (2, 1)), ("bank", (1, 0))]));
+    let text = metrics.text().unwrap();
+    for line in
+        ["scribe_source_movers_running{namespace=\"shop\"} 2", "scribe_syncs_waiting{namespace=\"bank\"} 0"]
+    {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    metrics.movers.show(&BTreeMap::from([("bank", (0, 3))]));
+    let text = metrics.text().unwrap();
+    assert!(
+        !text.contains("namespace=\"shop\"") && text.contains("scribe_syncs_waiting{namespace=\"bank\"} 3")
+    );
 }

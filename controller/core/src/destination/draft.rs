@@ -120,6 +120,7 @@ impl Draft {
             events: self.events,
             ended: self.ended,
             wake: self.wake,
+            ..Decision::default()
         }
     }
 }

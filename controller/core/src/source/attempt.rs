@@ -1,8 +1,8 @@
 //! The mover pod of one attempt: what it is made from, and why it does not start.
 
-use super::cut::MoverPlace;
 use super::validate::ValidSource;
 use super::{Pass, after, outcome};
+use crate::build::affinity::away_from;
 use crate::build::pod::{CONTAINER, PodPlan, TOKEN_KEY, mover_pod};
 use crate::decision::{Action, Child, SecretChild};
 use crate::observed::Warning;
@@ -10,22 +10,23 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Secret};
 use scribe_crds::names;
-use scribe_crds::v1alpha1::{Consistency, CurrentSync, SourceCopyMethod};
+use scribe_crds::v1alpha1::{Consistency, CurrentSync, MoverConfig, SourceCopyMethod};
 use scribe_mover_contract::PROTOCOL;
 use scribe_mover_contract::job::{Job, SourceJob};
 use scribe_mover_contract::peer;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The generation of every relationship, until promotion counts them.
 const GENERATION: u64 = 1;
 
-/// Makes the mover pod of the current attempt, and before it the Secret with its token.
+/// Makes the mover pod of the current attempt, away from nodes that are full, and before it the Secret with its token.
 pub fn make(
     pass: &Pass<'_>,
     valid: &ValidSource,
     sync: &CurrentSync,
     source_uid: &str,
-    place: &MoverPlace,
+    mover: &MoverConfig,
+    full: &BTreeSet<String>,
 ) -> [Action; 2] {
     let control = names::source_base(&pass.owner.name);
     let token = ByteString(pass.seen.around.control_token.0.clone().into_bytes());
@@ -39,6 +40,8 @@ pub fn make(
         SourceCopyMethod::Clone | SourceCopyMethod::Snapshot => pass.cut_name(sync),
         SourceCopyMethod::Direct => pass.seen.source.spec.source_pvc.clone(),
     };
+    let affinity = away_from(mover.mover_affinity.clone(), full);
+    let mover = MoverConfig { mover_affinity: affinity, ..mover.clone() };
     let pod = mover_pod(&PodPlan {
         owner: &pass.owner,
         name: &pass.pod_name(sync),
@@ -47,7 +50,7 @@ pub fn make(
         claim: &claim,
         keys: &valid.ssh_keys,
         control: &control,
-        mover: &place.apply(&valid.mover),
+        mover: &mover,
         settings: pass.settings,
     });
     [Action::Apply(Child::Secret(SecretChild(Box::new(secret)))), Action::Create(Child::Pod(Box::new(pod)))]
@@ -89,6 +92,12 @@ pub fn is_running(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     // Unknown: its node does not answer; the process may well run.
     matches!(phase, Some("Running" | "Unknown"))
+}
+
+/// Whether the mover's process has ended for good.
+pub fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// By when a pod has to have started, `cut_deadline` being that of the claim that it mounts.

@@ -1,7 +1,7 @@
 //! The object is being deleted.
 
 use super::outcome::clean;
-use super::{Pass, delete, has_finalizer, report, snapshots};
+use super::{Pass, delete, has_finalizer, report, slot, snapshots};
 use crate::decision::{Action, ChildKind, ChildRef, Decision, SyncEnded, SyncResult};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use scribe_crds::conditions::Reason;
@@ -49,6 +49,7 @@ pub fn decide(mut pass: Pass<'_>) -> Decision<SourceStatus> {
     pass.status.progress = None;
     pass.status.next_sync_time = None;
     report::set(&mut pass, Phase::Waiting, false, Reason::Deleting, &message);
+    slot::keep(&mut pass);
     pass.status.observed_generation = pass.seen.source.metadata.generation;
     pass.out.status = Some(pass.status);
     pass.out

@@ -22,6 +22,7 @@ mod objective;
 mod outcome;
 mod report;
 mod rest;
+mod slot;
 mod snapshots;
 mod sync;
 mod trigger;
@@ -209,6 +210,7 @@ impl<'a> Pass<'a> {
             self.status.progress = None;
         }
         objective::report(&mut self, plan.valid.as_ref());
+        slot::keep(&mut self);
         self.status.observed_generation = self.seen.source.metadata.generation;
         self.out.status = Some(self.status);
         self.out

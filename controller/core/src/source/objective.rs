@@ -43,7 +43,6 @@ pub fn report(pass: &mut Pass<'_>, valid: Option<&ValidSource>) {
 
 /// A source that waits for its claim, such as that of a reverse direction, has nothing to be late with: its clock starts with the claim.
 fn judge(pass: &Pass<'_>) -> rpo::Verdict {
-    let made = |meta: &ObjectMeta| meta.creation_timestamp.as_ref().map_or(pass.now, |time| time.0);
     let point = pass.status.recovery_point.as_ref().map(|point| point.data_time.0);
     match (&pass.seen.claim, point) {
         (None, None) => rpo::Verdict {
@@ -52,12 +51,20 @@ fn judge(pass: &Pass<'_>) -> rpo::Verdict {
             message: format!("claim {} does not exist", pass.seen.source.spec.source_pvc),
             ends: None,
         },
-        (claim, point) => {
-            let created = made(&pass.seen.source.metadata);
-            let since = claim.as_ref().map_or(created, |claim| created.max(made(&claim.metadata)));
-            rpo::judge(pass.rpo, point, since, pass.now)
-        }
+        (_, point) => rpo::judge(pass.rpo, point, begin(pass), pass.now),
     }
+}
+
+/// When the clock started where nothing has been published.
+fn begin(pass: &Pass<'_>) -> Timestamp {
+    let made = |meta: &ObjectMeta| meta.creation_timestamp.as_ref().map_or(pass.now, |time| time.0);
+    let created = made(&pass.seen.source.metadata);
+    pass.seen.claim.as_ref().map_or(created, |claim| created.max(made(&claim.metadata)))
+}
+
+/// The time that the age of the newest replica is counted from.
+pub fn since(pass: &Pass<'_>) -> Timestamp {
+    pass.status.recovery_point.as_ref().map_or_else(|| begin(pass), |point| point.data_time.0)
 }
 
 fn set(pass: &mut Pass<'_>, kind: &str, status: Status, reason: Reason, message: &str) {

@@ -4,7 +4,7 @@ use super::cut;
 use super::sync::{create_cut, go_on, usable_claim};
 use super::trigger::{self, Due};
 use super::validate::{Hold, Plan, ValidSource};
-use super::{Pass, report, snapshots};
+use super::{Pass, report, slot, snapshots};
 use crate::decision::ChildKind;
 use crate::quantity;
 use jiff::Timestamp;
@@ -118,6 +118,7 @@ fn start(
     trigger: TriggerKind,
     tag: Option<String>,
 ) {
+    let Some(admission) = slot::ask(pass, &cut::mover(pass, valid, valid.copy_method), None) else { return };
     let mut sync = CurrentSync {
         id: pass.chance.sync_id(),
         copy_method: Some(valid.copy_method).filter(|method| *method != SourceCopyMethod::default()),
@@ -142,6 +143,7 @@ fn start(
     let has_cut = sync.cut.is_some();
     if !has_cut {
         create_cut(pass, valid, &sync, claim);
+        slot::take(pass, admission, &sync);
     }
     pass.status.current_sync = Some(sync);
     if has_cut {

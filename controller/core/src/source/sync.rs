@@ -5,7 +5,7 @@ use super::cut::{self, Cut, CutState, Mount, MoverPlace};
 use super::ending::{end_aborted, end_failed, failure, learn_recovery_point, succeed};
 use super::outcome::{self, Ending};
 use super::validate::{Plan, ValidSource};
-use super::{CLOCK_TOLERANCE, Pass, after, report};
+use super::{CLOCK_TOLERANCE, Pass, after, report, slot};
 use crate::backoff;
 use crate::decision::{Action, Child};
 use jiff::Timestamp;
@@ -45,6 +45,10 @@ pub fn go_on(pass: &mut Pass<'_>, plan: &Plan) {
         }
         CutState::There(cut) => with_cut(pass, plan, sync, pod, &cut),
     }
+}
+
+fn created(pod: &Pod) -> Option<Timestamp> {
+    pod.metadata.creation_timestamp.as_ref().map(|time| time.0)
 }
 
 fn finished_at(pod: &Pod) -> Option<Timestamp> {
@@ -111,6 +115,10 @@ fn make_cut(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync) {
     if let Some((reason, message)) = refused(pass, &[pass.cut_name(&sync)]) {
         return fail_attempt(pass, plan, sync, reason, &message);
     }
+    let Some(admission) = slot::ask(pass, &valid.mover, Some(&sync)) else {
+        return;
+    };
+    slot::take(pass, admission, &sync);
     create_cut(pass, valid, &sync, claim);
 }
 
@@ -145,9 +153,11 @@ fn with_cut(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, pod: Option
         let message = format!("pod {} is being deleted by somebody else", name(pod));
         return fail_attempt(pass, plan, sync, Reason::MoverFailed, &message);
     }
-    let place = place(pass, &sync);
-    if let Some(message) = pod.and_then(|pod| makes_way(pass, &place, pod)) {
-        return fail_attempt(pass, plan, sync, Reason::ClaimMoved, &message);
+    if cut::method(&sync) == SourceCopyMethod::Direct {
+        pass.wake_at(after(pass.now, MoverPlace::LOOK));
+        if let Some(message) = pod.and_then(|pod| makes_way(pass, pod)) {
+            return fail_attempt(pass, plan, sync, Reason::ClaimMoved, &message);
+        }
     }
     if pod.is_some_and(attempt::is_running) {
         return report::running(pass, &sync);
@@ -161,8 +171,9 @@ fn with_cut(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, pod: Option
         return end_aborted(pass, sync);
     }
     let limit = plan.valid.as_ref().map_or(pass.settings.cut_timeout, |valid| valid.cut_timeout);
-    let deadline = after(cut.since, limit);
-    if !cut.mount.is_bound() && pass.now >= deadline {
+    let deadline = cut_deadline(cut, pod, limit);
+    let is_late = pass.now >= deadline && !(pod.is_none() && slot::is_waiting(pass));
+    if !cut.mount.is_bound() && is_late {
         return give_up_cut(pass, sync, pod, cut, limit);
     }
     match pod {
@@ -171,29 +182,26 @@ fn with_cut(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, pod: Option
             let words = cut::words(pass, cut, None);
             report::cutting(pass, &sync, &words);
         }
-        None => make_pod(pass, plan, sync, cut, &place),
+        None => make_pod(pass, plan, sync, cut),
         Some(pod) => await_start(pass, plan, sync, pod, cut, limit),
     }
 }
 
-/// Where the mover may run.
-fn place(pass: &mut Pass<'_>, sync: &CurrentSync) -> MoverPlace {
-    if cut::method(sync) != SourceCopyMethod::Direct {
-        return MoverPlace::default();
-    }
-    pass.wake_at(after(pass.now, MoverPlace::LOOK));
-    MoverPlace::find(pass)
+/// It may take a pod to bind the cut, and the pod may have had to wait.
+fn cut_deadline(cut: &Cut<'_>, pod: Option<&Pod>, limit: i64) -> Timestamp {
+    after(pod.and_then(created).map_or(cut.since, |made| made.max(cut.since)), limit)
 }
 
 /// Why a mover that reads the source claim itself has to end, if it has to: whoever uses that claim goes first.
-fn makes_way(pass: &Pass<'_>, place: &MoverPlace, pod: &Pod) -> Option<String> {
+fn makes_way(pass: &Pass<'_>, pod: &Pod) -> Option<String> {
+    let place = MoverPlace::find(pass);
     let node = place.conflict(pod)?;
     let claim = &pass.seen.source.spec.source_pvc;
     Some(format!("claim {claim} is used on node {node}, and pod {} is to read it elsewhere", name(pod)))
 }
 
 /// Makes the mover's pod, and the claim that it mounts, if that is still to be made.
-fn make_pod(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, cut: &Cut<'_>, place: &MoverPlace) {
+fn make_pod(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, cut: &Cut<'_>) {
     let Some(valid) = allowed(pass, plan) else {
         return;
     };
@@ -201,12 +209,17 @@ fn make_pod(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, cut: &Cut<'_>, 
     if let Some((reason, message)) = refused(pass, &made) {
         return fail_attempt(pass, plan, sync, reason, &message);
     }
+    let mover = cut::mover(pass, valid, cut::method(&sync));
+    let Some(admission) = slot::ask(pass, &mover, Some(&sync)) else {
+        return;
+    };
     if let Some(claim) = cut::build_mount(pass, valid, &sync, cut) {
         pass.then(Action::Create(Child::Claim(Box::new(claim))));
     }
-    for action in attempt::make(pass, valid, &sync, &cut.source_uid, place) {
+    for action in attempt::make(pass, valid, &sync, &cut.source_uid, &mover, &admission.full) {
         pass.then(action);
     }
+    slot::take(pass, admission, &sync);
     if cut.mount.is_bound() {
         report::starting(pass, &sync, "");
     } else {
@@ -217,8 +230,8 @@ fn make_pod(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, cut: &Cut<'_>, 
 /// The pod is there, and does not run yet.
 fn await_start(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, pod: &Pod, cut: &Cut<'_>, limit: i64) {
     let bound = cut.mount.is_bound();
-    let deadline = after(cut.since, limit);
-    let start_deadline = attempt::start_deadline(pass, pod, deadline);
+    let deadline = cut_deadline(cut, Some(pod), limit);
+    let start_deadline = attempt::start_deadline(pass, pod, after(cut.since, limit));
     if bound && pass.now >= start_deadline {
         return start_timed_out(pass, plan, sync, pod);
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that finds what it does not expect has failed")]
 
 mod destination;
+mod slots;
 mod source;
 
 /// How many seeds a test of random events goes through: many times more under `cargo xtask test --exhaustive`.

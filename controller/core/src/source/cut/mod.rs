@@ -21,7 +21,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
 use scribe_crds::snapshots::VolumeSnapshot;
-use scribe_crds::v1alpha1::{Consistency, CurrentSync, SourceCopyMethod};
+use scribe_crds::v1alpha1::{Consistency, CurrentSync, MoverConfig, SourceCopyMethod};
 use std::collections::BTreeMap;
 
 /// What a sync reads, or is about to read.
@@ -152,6 +152,14 @@ pub fn build_mount(
 ) -> Option<PersistentVolumeClaim> {
     let snapshot = cut.snapshot.filter(|_| matches!(cut.mount, Mount::Due))?;
     Some(snapshot::build_restored(pass, valid, sync, snapshot))
+}
+
+/// How the mover runs: as the user wants it, and where it has to.
+pub fn mover(pass: &Pass<'_>, valid: &ValidSource, method: SourceCopyMethod) -> MoverConfig {
+    match method {
+        SourceCopyMethod::Clone | SourceCopyMethod::Snapshot => valid.mover.clone(),
+        SourceCopyMethod::Direct => MoverPlace::find(pass).apply(&valid.mover),
+    }
 }
 
 /// Whether the recorded cut is one that took too long: the record of that stays beside its uid until it is gone.

@@ -9,6 +9,7 @@ mod failures;
 mod model;
 mod objective;
 mod objects;
+mod slots;
 mod spec;
 mod story;
 mod triggers;

@@ -7,6 +7,7 @@ use scribe_core::chance::{Chance, KeyPair, Redacted};
 use scribe_core::decision::{Action, Child, ChildKind, Decision};
 use scribe_core::observed::{Refusal, SourceObserved, Surroundings, Warning};
 use scribe_core::settings::Settings;
+use scribe_core::slots::SlotsSeen;
 use scribe_core::source::decide;
 use scribe_crds::names;
 use scribe_crds::v1alpha1::{CurrentSync, ReplicationSource, SourceStatus};
@@ -102,6 +103,7 @@ impl World {
                 users: Vec::new(),
                 pods: Vec::new(),
                 mover: None,
+                slots: SlotsSeen::default(),
             },
             settings: Settings { mover_image: "scribe-mover:test".to_owned(), ..Settings::default() },
             now: time("2026-03-01T00:00:10Z"),
