@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod leadership;
+mod limits;
 mod pause;
 mod rules;
 mod secrets;
+mod sources;
 mod world;

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::Kubeconfig;
+use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 use scribe_crds::v1alpha1::{DestinationStatus, ReplicationDestination};
 use scribe_tests::api_server::ApiServer;
@@ -49,17 +50,44 @@ impl Drop for World {
 impl World {
     /// With a controller for each of these Leases: two of the same one take turns, two of different ones work at the same time.
     pub async fn start(leases: &[&str]) -> Result<Self> {
+        Self::start_with(leases, &[], true).await
+    }
+
+    /// With more flags of the controller, and without the snapshot API, if so.
+    pub async fn start_with(leases: &[&str], flags: &[&str], snapshots: bool) -> Result<Self> {
         let server = ApiServer::start().await?;
         let client = server.client().await?;
         install(&client).await?;
-        install_snapshot_crds(&client, &Binaries::ensure()?).await?;
+        if snapshots {
+            install_snapshot_crds(&client, &Binaries::ensure()?).await?;
+        }
         permit(&client, leases).await?;
         let folder = tempfile::tempdir()?;
         let controllers = leases.iter().enumerate();
         let controllers = controllers
-            .map(|(number, lease)| controller(&server, folder.path(), number, lease))
+            .map(|(number, lease)| controller(&server, folder.path(), number, lease, flags))
             .collect::<Result<_>>()?;
         Ok(Self { controllers, client, folder, _server: server })
+    }
+
+    /// Has the snapshot API from now on.
+    pub async fn install_snapshots(&self) -> Result<()> {
+        install_snapshot_crds(&self.client, &Binaries::ensure()?).await
+    }
+
+    /// What belongs to no namespace.
+    pub fn all<K: kube::Resource<DynamicType = ()>>(&self) -> Api<K> {
+        Api::all(self.client.clone())
+    }
+
+    /// What belongs to no namespace, of a kind that has no type here.
+    pub fn all_of(&self, kind: &ApiResource) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), kind)
+    }
+
+    /// What the controllers have logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// Changes the annotations of the controller's namespace.
@@ -107,8 +135,7 @@ impl World {
     ) -> Result<DestinationStatus> {
         let met = |rd: Option<&ReplicationDestination>| rd.is_some_and(|rd| condition(&status(rd)));
         let seen = await_condition(&self.api(), name, awaited, met).await;
-        let seen = seen
-            .with_context(|| std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default())?;
+        let seen = seen.with_context(|| self.log())?;
         Ok(status(&seen.context("it was there")?))
     }
 
@@ -173,7 +200,13 @@ fn manifest<K: serde::de::DeserializeOwned>(file: &str) -> Result<K> {
 }
 
 /// Starts a controller called `controller<number>`: the program that lies beside this one, as the account that it has in a cluster.
-fn controller(server: &ApiServer, folder: &std::path::Path, number: usize, lease: &str) -> Result<Child> {
+fn controller(
+    server: &ApiServer,
+    folder: &std::path::Path,
+    number: usize,
+    lease: &str,
+    flags: &[&str],
+) -> Result<Child> {
     let mut config = Kubeconfig::read_from(server.kubeconfig())?;
     let info = config.auth_infos.first_mut().and_then(|user| user.auth_info.as_mut());
     info.context("the kubeconfig has a user")?.impersonate = Some(ACCOUNT.to_owned());
@@ -195,6 +228,7 @@ fn controller(server: &ApiServer, folder: &std::path::Path, number: usize, lease
         .arg(key)
         .args(["--admin-address=127.0.0.1:0", "--mover-image=none", "--api-retry-max=1s"])
         .args(["--lease-duration=3s", "--lease-retry=200ms"])
+        .args(flags)
         .args([format!("--instance=controller{number}"), format!("--lease-name={lease}")])
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
