@@ -3,6 +3,7 @@
 //! Caches may be old, and a decision from an old view could delete what is needed: so every pass reads anew. Passes are few, because
 //! only changes trigger them.
 
+mod classes;
 mod keys;
 mod restores;
 mod snapshots;
@@ -19,6 +20,7 @@ use scribe_core::observed::{DestinationObserved, SourceObserved, Surroundings, W
 use scribe_core::slots::SlotsSeen;
 use scribe_core::source::uses_claim;
 use scribe_crds::names;
+use scribe_crds::snapshots::VolumeSnapshot;
 use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource, SourceCopyMethod};
 use serde::de::DeserializeOwned;
 use snapshots::{is_of, is_published, is_ready};
@@ -125,12 +127,22 @@ pub async fn destination(
     )?;
     let snapshots_available = all_snapshots.is_some();
     let mut snapshots = all_snapshots.unwrap_or_default();
-    snapshots.retain(|snapshot| is_owned(&snapshot.metadata, uid) || is_of(snapshot, &claim_name));
-    let unpublished =
-        snapshots.iter().filter(|snapshot| is_owned(&snapshot.metadata, uid) && !is_published(snapshot));
+    let full_name = format!("{namespace}/{}", destination.name_any());
+    let is_left = |snapshot: &VolumeSnapshot| {
+        is_published(snapshot) && snapshot.annotations().get(names::DESTINATION) == Some(&full_name)
+    };
+    snapshots.retain(|snapshot| {
+        is_owned(&snapshot.metadata, uid) || is_of(snapshot, &claim_name) || is_left(snapshot)
+    });
+    let is_ours = |snapshot: &VolumeSnapshot| is_owned(&snapshot.metadata, uid);
+    let unpublished = snapshots.iter().filter(|snapshot| is_ours(snapshot) && !is_published(snapshot));
     let releasing = destination.status.as_ref().map(|status| status.releasing.as_slice()).unwrap_or_default();
-    let contents = snapshots::contents(ctx, unpublished.collect(), releasing).await?;
-    let restores = restores::of(ctx, namespace, uid, &snapshots).await?;
+    let known = snapshots_available.then_some(snapshots.as_slice());
+    let (contents, restores, snapshot_class) = tokio::try_join!(
+        snapshots::contents(ctx, unpublished.collect(), releasing),
+        restores::of(ctx, namespace, uid, &snapshots),
+        classes::of(ctx, destination, known, is_ours),
+    )?;
     let unfinished: Vec<&ObjectMeta> = claim
         .iter()
         .filter(|claim| !is_bound(claim))
@@ -158,6 +170,7 @@ pub async fn destination(
         service,
         pods,
         snapshots_available,
+        snapshot_class,
         snapshots,
         restores,
         contents,

@@ -103,6 +103,7 @@ reasons! {
     CleaningUp Normal "A sync is due, and waits until what the last one made is deleted.", "Nothing; if it lasts, look at the events of what the message names.";
     Deleting Normal "The object is being deleted and cleans up.", "Nothing; the message says what it waits for.";
     ReplicaAvailable Normal "There is a published replica.", "Make a claim from status.latestImage to use it.";
+    ReplicasAdopted Normal "Replicas of a destination of the same name that was deleted belong to this one now.", "Pin those that are to stay, or raise spec.retain, before the next replica is published.";
     NoReplica Normal "Nothing has been published yet.", "Wait for the first sync to be published.";
     Overwriting Normal "A sync writes into the claim that is the replica itself (copyMethod Direct).", "Wait for the sync to end; with copyMethod Snapshot there would be a replica all the time.";
     WithinObjective Normal "The newest replica is as young as the objective asks for.", "Nothing.";
@@ -142,6 +143,8 @@ reasons! {
     PublicationFailed Warning "The snapshot of what was received could not be made.", "Read the snapshotter's words in the message; the data is kept and published by the next attempt.";
     PublicationTimeout Warning "The snapshot of what was received did not become ready in time.", "Look at the VolumeSnapshot; raise spec.rsync.publishTimeout of the destination if the driver is only slow.";
     SnapshotsUnavailable Warning "The cluster has no VolumeSnapshot API.", "Install the snapshot CRDs and the snapshot controller.";
+    SnapshotClassMissing Warning "The VolumeSnapshotClass does not exist.", "Make the class, or name another in spec.rsync.volumeSnapshotClassName.";
+    SnapshotClassRetains Warning "The VolumeSnapshotClass keeps what is deleted: pruned replicas go on taking room on the storage.", "Name a class with deletionPolicy Delete in spec.rsync.volumeSnapshotClassName, or delete what is left behind yourself: contents without a VolumeSnapshot.";
     ForeignSnapshot Warning "Somebody else's snapshot of the receiving claim is not cut yet, and a sync begins to write.", "Take snapshots of claims made from the published replicas, not of the receiving claim.";
     ClaimInUse Warning "Another ReplicationDestination receives into this claim.", "Use another claim, or delete the other ReplicationDestination.";
     ClaimMissing Warning "The claim named in spec.rsync.destinationPVC does not exist.", "Make the claim, or name an existing one in a new ReplicationDestination.";

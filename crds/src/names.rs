@@ -37,6 +37,8 @@ pub const COMPARISON: &str = "scribe.dev/comparison";
 pub const PUBLISHED: &str = "scribe.dev/published";
 /// Annotation of a replica and of a kept claim: namespace and name of the destination that it belonged to.
 pub const DESTINATION: &str = "scribe.dev/destination";
+/// Annotation of a replica: the uid of the destination of the same name that it belonged to before.
+pub const ADOPTED_FROM: &str = "scribe.dev/adopted-from";
 /// Annotation that a user puts on a replica to keep it, whatever `retain` says, unless the value is `"false"`.
 pub const PINNED: &str = "scribe.dev/pinned";
 /// Annotation of a destination's Service and mover pod: a hash of what it was made from, so that a change of the spec is seen.

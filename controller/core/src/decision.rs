@@ -105,6 +105,17 @@ pub enum Action {
         /// The annotations to set.
         annotations: std::collections::BTreeMap<String, String>,
     },
+    /// Put our owner label on a replica of the destination that had this name before, under its resource version.
+    AdoptSnapshot {
+        /// The snapshot.
+        name: String,
+        /// Its uid.
+        uid: String,
+        /// Its resource version.
+        resource_version: String,
+        /// The uid of the destination that it belonged to.
+        from: String,
+    },
     /// Set `deletionPolicy: Delete` on a content that is being given up.
     ReleaseContent {
         /// The content.

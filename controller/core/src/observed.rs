@@ -115,6 +115,15 @@ pub struct Restore {
     pub claim: String,
 }
 
+/// The class that replicas are made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotClass {
+    /// Its name.
+    pub name: String,
+    /// Its deletion policy; `None`: there is no such class.
+    pub deletion_policy: Option<String>,
+}
+
 /// The two Secrets that hold the keys which the controller makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySecrets {
@@ -142,7 +151,10 @@ pub struct DestinationObserved {
     pub pods: Vec<Pod>,
     /// Whether the VolumeSnapshot API is there.
     pub snapshots_available: bool,
-    /// Every VolumeSnapshot in the namespace that bears this object's owner label, or was taken of the receiving claim.
+    /// Their class, as far as it is known.
+    pub snapshot_class: Option<SnapshotClass>,
+    /// Every VolumeSnapshot in the namespace that bears this object's owner label, was taken of the receiving claim, or was published by a
+    /// destination of this name.
     pub snapshots: Vec<VolumeSnapshot>,
     /// The snapshots of the namespace that a claim is being made from, with the claim: read while there is more than one replica.
     pub restores: Vec<Restore>,

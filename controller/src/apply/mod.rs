@@ -112,6 +112,9 @@ impl<K: Replication> Writer<'_, K> {
             Action::PublishSnapshot { name, uid, resource_version, annotations } => {
                 patches::publish(client, namespace, name, uid, resource_version, annotations).await
             }
+            Action::AdoptSnapshot { name, uid, resource_version, from } => {
+                patches::adopt(client, namespace, owner, name, (uid, resource_version), from).await
+            }
             Action::ReleaseContent { name } => patches::release_content(client, name).await,
             Action::Answer { pod, instance, question, answer } => {
                 let answer =
@@ -131,11 +134,11 @@ impl<K: Replication> Writer<'_, K> {
 ///
 /// A mover that cannot be reached must not hold up what needs no mover: publication, pruning, its own removal. What is recorded is not
 /// undone by an answer that was not heard. An order is different: what follows may rest on it. And somebody may have forbidden that an
-/// old replica goes: that must not keep a new one from being made.
+/// old replica goes, or changes hands: that must not keep a new one from being made.
 fn holds_up_nothing(action: &Action, error: &ApplyError) -> bool {
     match action {
         Action::Answer { .. } => true,
-        Action::Delete(ChildRef { kind: ChildKind::Snapshot, .. }) => {
+        Action::Delete(ChildRef { kind: ChildKind::Snapshot, .. }) | Action::AdoptSnapshot { .. } => {
             matches!(error, ApplyError::Refused { .. })
         }
         _ => false,

@@ -8,7 +8,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
-use scribe_crds::names::{FIELD_MANAGER, OWNER_UID};
+use scribe_crds::names::{ADOPTED_FROM, FIELD_MANAGER, OWNER_UID};
 use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -141,6 +141,23 @@ pub async fn publish(
     });
     let api = namespaced::<VolumeSnapshot>(client, namespace);
     merge(&api, "publish", name, FIELD_MANAGER, &json!({ "metadata": metadata })).await
+}
+
+/// Puts the owner's label on a replica of the destination of the same name that was there before.
+pub async fn adopt(
+    client: &Client,
+    namespace: &str,
+    owner: &str,
+    name: &str,
+    (uid, resource_version): (&str, &str),
+    from: &str,
+) -> Result<Written, ApplyError> {
+    let metadata = json!({
+        "uid": uid, "resourceVersion": resource_version,
+        "labels": {OWNER_UID: owner}, "annotations": {ADOPTED_FROM: from},
+    });
+    let api = namespaced::<VolumeSnapshot>(client, namespace);
+    merge(&api, "adopt", name, FIELD_MANAGER, &json!({ "metadata": metadata })).await
 }
 
 /// Lets the storage system's snapshot go together with its content. A content that is gone needs no release.

@@ -135,6 +135,7 @@ fn rank(action: &Action) -> u8 {
         | Action::Delete(_)
         | Action::UnlabelClaim { .. }
         | Action::PublishSnapshot { .. }
+        | Action::AdoptSnapshot { .. }
         | Action::Create(Child::Snapshot(_)) => 1,
         Action::AddFinalizer
         | Action::Create(_)

@@ -4,7 +4,9 @@
 //! answers the mover's questions, takes the next step of a publication, prunes, and reports. Each part looks at what was seen and at
 //! the draft of the status, and nothing waits inside: what is missing is a [`draft::Hold`].
 
+mod adopt;
 mod claim;
+mod class;
 mod commit;
 mod convert;
 mod deletion;
@@ -83,6 +85,7 @@ pub fn decide(
     questions::answer_all(&view, valid.as_ref(), &mut draft);
     if let Some(valid) = &valid {
         publish::advance(&view, valid, &mut draft);
+        adopt::adopt(&view, valid, &mut draft);
     }
     leftovers::remove(&view, &mut draft);
     refusals(&view, &mut draft);
@@ -162,6 +165,11 @@ fn prune<'a, 'b>(
         return retain::everything(&view.replicas, "nothing is pruned while something is wrong");
     };
     let received = draft.status.received.as_ref().map(|received| received.sync_id.as_str());
+    let is_own = |replica: &replica::Seen<'_>| !replica.adopted && replica.ready;
+    if view.replicas.iter().any(|replica| replica.adopted) && !view.replicas.iter().any(is_own) {
+        // Whoever made this object has not seen yet what it found.
+        return retain::spared(&view.replicas, &view.seen.restores, &valid.retain);
+    }
     let retention = retain::plan(&view.replicas, &view.seen.restores, &valid.retain, received);
     for replica in &retention.prune {
         let snapshot = crate::decision::ChildRef {

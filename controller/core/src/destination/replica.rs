@@ -24,6 +24,8 @@ pub(super) struct Seen<'a> {
     pub ready: bool,
     /// Whether its user wants it kept.
     pub pinned: bool,
+    /// Whether a destination of this name that is gone has published it.
+    pub adopted: bool,
 }
 
 impl<'a> Seen<'a> {
@@ -37,7 +39,7 @@ impl<'a> Seen<'a> {
     }
 
     /// A snapshot as a replica: published, without an owner that could take it along, and not on its way out.
-    fn read(snapshot: &'a VolumeSnapshot) -> Option<Self> {
+    pub fn read(snapshot: &'a VolumeSnapshot) -> Option<Self> {
         let meta = &snapshot.metadata;
         annotation(meta, names::PUBLISHED)?;
         if is_leaving(meta) || meta.owner_references.as_ref().is_some_and(|owners| !owners.is_empty()) {
@@ -53,6 +55,7 @@ impl<'a> Seen<'a> {
             consistency: read(annotation(meta, names::CONSISTENCY)?)?,
             comparison: read(annotation(meta, names::COMPARISON)?)?,
             pinned: annotation(meta, names::PINNED).is_some_and(|value| value != "false"),
+            adopted: annotation(meta, names::ADOPTED_FROM).is_some(),
             ready: snapshot.status.as_ref().and_then(|status| status.ready_to_use) == Some(true),
         })
     }

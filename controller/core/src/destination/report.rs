@@ -1,6 +1,7 @@
 //! What the user sees: phase, conditions, replicas, progress.
 
 use super::claim;
+use super::class;
 use super::direct;
 use super::draft::{Draft, Hold, Weight};
 use super::publish::{self, Publication};
@@ -71,11 +72,17 @@ fn objective(view: &View<'_>, draft: &mut Draft) {
     set(view, draft, conditions::WITHIN_RPO, verdict.status, verdict.reason, &verdict.message);
     let failures = draft.status.consecutive_failures;
     let (reason, message) = match failures {
-        0 => (Reason::AsExpected, "nothing is known to be wrong".to_owned()),
+        0 => class::trouble(view, draft)
+            .unwrap_or((Reason::AsExpected, "nothing is known to be wrong".to_owned())),
         1 => (Reason::SyncsFail, "1 sync has failed since the last successful one".to_owned()),
         _ => (Reason::SyncsFail, format!("{failures} syncs have failed since the last successful one")),
     };
-    set(view, draft, conditions::DEGRADED, failures > 0, reason, &message);
+    let is_degraded = reason.severity() == Severity::Warning;
+    if is_degraded && reason != Reason::SyncsFail {
+        // The reporter drops what it has said before.
+        draft.note(reason, format!("{message}. {}", reason.action()));
+    }
+    set(view, draft, conditions::DEGRADED, is_degraded, reason, &message);
 }
 
 /// Replicas are what is seen, never what was remembered: one that somebody deleted is gone.

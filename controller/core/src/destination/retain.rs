@@ -44,6 +44,20 @@ pub(super) fn plan<'a, 'b>(
     retention
 }
 
+/// Keeps all for now, and says of each whether it would stay.
+pub(super) fn spared<'a, 'b>(
+    replicas: &'b [Seen<'a>],
+    restores: &[Restore],
+    retain: &Retain,
+) -> Retention<'a, 'b> {
+    let mut retention = plan(replicas, restores, retain, None);
+    let going = retention.prune.drain(..);
+    let why = "until a replica of this destination's own is published";
+    retention.keep.extend(going.map(|replica| (replica, why.to_owned())));
+    retention.keep.sort_by_key(|(replica, _)| std::cmp::Reverse((replica.data_time, replica.name)));
+    retention
+}
+
 /// Keeps all.
 pub(super) fn everything<'a, 'b>(replicas: &'b [Seen<'a>], because: &str) -> Retention<'a, 'b> {
     Retention {

@@ -179,3 +179,17 @@ fn what_speaks_of_snapshots_is_refused_by_name() {
         assert!(condition.reason == "InvalidSpec" && condition.message.contains(field), "{condition:?}");
     }
 }
+
+#[test]
+fn snapshots_of_an_earlier_destination_are_not_its_concern() {
+    let mut before = World::listening();
+    before.sync("a", T1);
+    let mut left = before.snapshot("db-20260304t050000z").clone();
+    left.metadata.labels.as_mut().unwrap().insert(names::OWNER_UID.into(), "earlier-uid".into());
+    let mut world = listening();
+    world.seen.snapshots_available = true;
+    world.seen.snapshots.push(left);
+    let log = world.settle();
+    assert!(!log.contains("adopt"), "{log}");
+    assert!(world.status().replicas.is_empty() && image(&world).is_none());
+}

@@ -1,5 +1,6 @@
 //! What is decided for a ReplicationDestination.
 
+mod adoption;
 mod chaos;
 mod deletion;
 mod direct;

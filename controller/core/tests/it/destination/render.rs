@@ -90,6 +90,7 @@ pub fn action(action: &Action) -> String {
         Action::PublishSnapshot { name, annotations, .. } => {
             format!("publish Snapshot {name} {annotations:?}")
         }
+        Action::AdoptSnapshot { name, from, .. } => format!("adopt Snapshot {name} from {from}"),
         Action::ReleaseContent { name } => format!("release content {name}"),
         Action::Answer { question, answer, .. } => format!("answer {question}: {}", self::answer(answer)),
         Action::Order { order: Order::Unseal { seal }, .. } => format!("unseal {seal}"),

@@ -103,6 +103,7 @@ impl World {
                 service: None,
                 pods: Vec::new(),
                 snapshots_available: true,
+                snapshot_class: None,
                 snapshots: Vec::new(),
                 restores: Vec::new(),
                 contents: Vec::new(),
@@ -307,6 +308,18 @@ impl World {
                 assert!(status.creation_time.is_some(), "published before it was cut");
                 snapshot.metadata.annotations = Some(annotations.clone());
                 snapshot.metadata.owner_references = None;
+            }
+            Action::AdoptSnapshot { name, uid, resource_version, from } => {
+                let meta = &mut self.snapshot(name).metadata;
+                assert_eq!(
+                    (meta.uid.as_ref(), meta.resource_version.as_ref()),
+                    (Some(uid), Some(resource_version))
+                );
+                let before =
+                    meta.labels.get_or_insert_default().insert(names::OWNER_UID.into(), "rd-uid".into());
+                assert_eq!(before.as_ref(), Some(from), "taken over from somebody else");
+                meta.annotations.get_or_insert_default().insert(names::ADOPTED_FROM.into(), from.clone());
+                meta.resource_version = Some(format!("{resource_version}-adopted"));
             }
             Action::ReleaseContent { name } => {
                 let content =
