@@ -75,7 +75,7 @@ impl Ledger {
     fn write<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
         let mut book = self.book();
         let answer = change(&mut book);
-        let slots = Arc::make_mut(&mut book.slots);
+        let slots = &book.slots;
         let next = if slots.waiting.is_empty() { Vec::new() } else { slots.admitted() };
         drop(book);
         next.iter().for_each(|uid| self.router.wake(uid));

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Binding, Node, PersistentVolume, Pod};
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use scribe_crds::names::SIDE;
 use scribe_crds::v1alpha1::{Phase, ReplicationSource, SourceStatus};
@@ -30,7 +31,7 @@ fn has_ended(status: &SourceStatus) -> bool {
 fn most_at_once(world: &World) -> JoinHandle<usize> {
     let pods = world.api::<Pod>();
     tokio::spawn(async move {
-        let mut events = watcher::watcher(pods, watcher::Config::default()).boxed();
+        let mut events = watcher::watcher(pods, watcher::Config::default()).default_backoff().boxed();
         let (mut live, mut most) = (BTreeSet::new(), 0);
         while let Some(event) = events.next().await {
             match event {

@@ -325,12 +325,19 @@ struct Tally<'a> {
     cluster: u32,
     namespaces: BTreeMap<&'a str, u32>,
     nodes: BTreeMap<&'a str, u32>,
+    /// The namespaces in which a place is kept for somebody who waits for a node.
+    kept: BTreeSet<&'a str>,
 }
 
 impl<'a> Tally<'a> {
     fn of(slots: &'a Slots) -> Self {
-        let mut tally =
-            Self { limits: slots.limits, cluster: 0, namespaces: BTreeMap::new(), nodes: BTreeMap::new() };
+        let mut tally = Self {
+            limits: slots.limits,
+            cluster: 0,
+            namespaces: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            kept: BTreeSet::new(),
+        };
         for holder in slots.pods.values().chain(slots.grants.values().map(|grant| &grant.holder)) {
             tally.cluster += 1;
             *tally.namespaces.entry(&holder.namespace).or_default() += 1;
@@ -374,9 +381,19 @@ impl<'a> Tally<'a> {
     }
 
     /// Gives a candidate what it wants, if it is there. A pod that is not scheduled counts on every node that it may go to.
+    ///
+    /// A node and a place in the namespace need not become free at the same moment: whoever waits for a node, and is the first of its
+    /// namespace to do so, keeps the place, or others could take both in turn for ever. The cluster's place comes with the node.
     fn admit(&mut self, candidate: &'a Candidate) -> bool {
-        if self.obstacle(candidate).is_some() {
-            return false;
+        match self.obstacle(candidate) {
+            None => {}
+            Some(Obstacle::Nodes) => {
+                if self.kept.insert(&candidate.namespace) {
+                    *self.namespaces.entry(&candidate.namespace).or_default() += 1;
+                }
+                return false;
+            }
+            Some(Obstacle::Cluster | Obstacle::Namespace) => return false,
         }
         let full = self.full(candidate);
         self.cluster += 1;
