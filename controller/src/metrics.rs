@@ -12,7 +12,7 @@ use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use scribe_core::decision::{SyncEnded, SyncResult};
-use scribe_crds::v1alpha1::{Phase, Transfer};
+use scribe_crds::v1alpha1::{Guard, Phase, Transfer};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -68,6 +68,7 @@ pub struct Metrics {
     last_duration: GaugeVec,
     consecutive_failures: IntGaugeVec,
     syncs: IntCounterVec,
+    guard_trips: IntCounterVec,
     phases: HistogramVec,
     transfer_bytes: IntCounterVec,
     transfer_files: IntCounterVec,
@@ -96,6 +97,11 @@ fn build_info(registry: &Registry) -> prometheus::Result<()> {
     let build = registered(registry, IntGaugeVec::new(options, &["version"])?)?;
     build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     Ok(())
+}
+
+fn guard_trips(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    let options = Opts::new("scribe_guard_trips_total", "Syncs that a guard refused.");
+    registered(registry, IntCounterVec::new(options, &with(&OBJECT, &["guard"]))?)
 }
 
 fn with<'a>(labels: &[&'a str; 3], more: &[&'a str]) -> Vec<&'a str> {
@@ -154,6 +160,7 @@ impl Metrics {
                 &[],
             )?,
             syncs: counter("scribe_syncs_total", "Syncs that ended.", &with(&OBJECT, &["result", "reason"]))?,
+            guard_trips: guard_trips(&registry)?,
             phases: histogram(
                 "scribe_sync_phase_duration_seconds",
                 "How long a phase of a sync lasted.",
@@ -260,6 +267,11 @@ impl Metrics {
         }
     }
 
+    /// Counts a sync that a guard refused.
+    pub fn tripped(&self, owner: &Owner, guard: Guard) {
+        self.guard_trips.with_label_values(&with(&labels(owner), &[guard.as_str()])).inc();
+    }
+
     /// Removes the series of an object that is gone. That some were never there is no error.
     pub fn forget(&self, uid: &str, owner: &Owner) {
         let labels = labels(owner);
@@ -271,6 +283,9 @@ impl Metrics {
         let _ = self.consecutive_failures.remove_label_values(&labels);
         for phase in Phase::ALL {
             let _ = self.state.remove_label_values(&with(&labels, &[name(phase)]));
+        }
+        for guard in Guard::ALL {
+            let _ = self.guard_trips.remove_label_values(&with(&labels, &[guard.as_str()]));
         }
         let none = Transfer::default();
         for (kind, _) in byte_kinds(&none) {

@@ -132,6 +132,9 @@ async fn report<K: Replication>(
         if let Some(ended) = decision.ended.as_ref().filter(|_| applied.status_written) {
             ctx.metrics.ended(&uid, &owner, ended, facts.transfer.as_ref());
         }
+        if let Some(guard) = decision.tripped.filter(|_| applied.status_written) {
+            ctx.metrics.tripped(&owner, guard);
+        }
     }
     ctx.reporter.tell(&object.object_ref(&()), &decision.events).await;
 }

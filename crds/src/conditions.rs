@@ -127,7 +127,7 @@ reasons! {
     ConnectionLost Warning "The connection broke during the sync.", "Nothing; the sync is tried again and goes on where it was.";
     HostKeyMismatch Warning "What answers at the address is not the destination: its host key differs.", "Check the address; if the destination was made anew, carry its Secret over again.";
     ClientKeyRejected Warning "The destination does not accept this source's key.", "Carry the destination's Secret over again.";
-    OtherSourcePinned Warning "The destination belongs to another source claim.", "Make a new ReplicationDestination for this source.";
+    OtherSourcePinned Warning "The destination belongs to another source claim.", "Make a new ReplicationDestination for this source, or admit it as the message says.";
     RelationshipMismatch Warning "The keys belong to another relationship than the destination's.", "Carry the destination's Secret over again.";
     ProtocolMismatch Warning "The two sides speak protocols that are too far apart.", "Upgrade Scribe on the older side.";
     ClockSkew Warning "The source's data is of a time that has not come yet by the destination's clock.", "Set the clocks of both clusters right; the sync is tried again.";
@@ -138,6 +138,7 @@ reasons! {
     NeedsPrivilege Warning "The mover may not read or keep a file.", "Set moverSecurityContext.runAsUser to the owner of the data, or run the mover as root in an annotated namespace.";
     FidelityRefused Warning "The destination cannot keep an attribute, and spec.rsync.fidelity is Strict.", "Use a storage class that keeps it, or set spec.rsync.fidelity to BestEffort.";
     SourceReadError Warning "A file of the cut could not be read.", "Check the source volume; nothing was published.";
+    SyncGuarded Warning "A guard refused the sync before its first write: too much of the replica would be deleted or rewritten, or the source is empty.", "Repair the source; if it is meant, admit the next sync as the message says.";
     TransferFailed Warning "rsync ended with an error.", "Read the message; the sync is tried again.";
     CommitRefused Warning "The destination received something else than the source sent.", "Nothing; the next sync compares everything.";
     PublicationFailed Warning "The snapshot of what was received could not be made.", "Read the snapshotter's words in the message; the data is kept and published by the next attempt.";

@@ -41,6 +41,9 @@ pub const DESTINATION: &str = "scribe.dev/destination";
 pub const ADOPTED_FROM: &str = "scribe.dev/adopted-from";
 /// Annotation that a user puts on a replica to keep it, whatever `retain` says, unless the value is `"false"`.
 pub const PINNED: &str = "scribe.dev/pinned";
+/// Annotation that a user puts on a source or a destination: the id of a sync that was refused, of which the like is to be let through
+/// once. On a source it concerns the guards, on a destination the source that it belongs to.
+pub const ADMIT_SYNC: &str = "scribe.dev/admit-sync";
 /// Annotation of a destination's Service and mover pod: a hash of what it was made from, so that a change of the spec is seen.
 pub const PLAN_HASH: &str = "scribe.dev/plan-hash";
 /// Annotation of a destination's mover pod: the uid of the claim that it receives into.

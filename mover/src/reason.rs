@@ -36,6 +36,7 @@ reasons! {
     PublicationFailed,
     PublicationTimeout,
     SourceReadError,
+    SyncGuarded,
     TransferFailed,
 }
 

@@ -170,6 +170,31 @@ async fn what_a_source_may_not_be() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_guard_may_not_be() -> Result<()> {
+    refused(
+        "ReplicationSource",
+        vec![
+            (
+                "a guard against everything",
+                source(json!({ "guards": { "maxDeletedPercent": 0 } })),
+                "spec.guards.maxDeletedPercent",
+            ),
+            (
+                "a guard against more than everything",
+                source(json!({ "guards": { "maxRewrittenPercent": 101 } })),
+                "spec.guards.maxRewrittenPercent",
+            ),
+            (
+                "an unknown idea of an empty source",
+                source(json!({ "guards": { "emptySource": "Ask" } })),
+                "Unsupported value: \"Ask\"",
+            ),
+        ],
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_destination_may_not_be() -> Result<()> {
     let rsync = |value: Value| destination(json!({ "rsync": value }));
     refused(
@@ -295,6 +320,7 @@ async fn defaults_are_filled_in() -> Result<()> {
     let accepted = [
         json!({ "trigger": { "schedule": "0 2 * * MON", "timeZone": "Europe/Berlin", "onCreate": false } }),
         json!({ "trigger": { "schedule": "@hourly", "manual": "a" } }),
+        json!({ "guards": { "emptySource": "Allow", "maxDeletedPercent": 100, "maxRewrittenPercent": 1 } }),
         json!({ "trigger": { "minInterval": "1m30s" }, "rpo": "1h" }),
         json!({ "rsync": { "copyMethod": "Snapshot", "volumeSnapshotClassName": "gold", "capacity": "2Gi" } }),
         json!({ "rsync": { "copyMethod": "Direct" } }),
@@ -309,6 +335,8 @@ async fn defaults_are_filled_in() -> Result<()> {
         create("ReplicationSource", "plain", source(json!({ "trigger": { "schedule": "@daily" } }))).await?;
     let spec = &made.map_err(anyhow::Error::msg)?.data["spec"];
     ensure!(spec["paused"] == json!(false) && spec["trigger"]["onCreate"] == json!(true), "{spec}");
+    let guards = json!({ "emptySource": "Refuse", "maxDeletedPercent": 50, "maxRewrittenPercent": 80 });
+    ensure!(spec["guards"] == guards, "{spec}");
     for (field, value) in [("copyMethod", "Clone"), ("comparison", "Content"), ("fidelity", "BestEffort")] {
         ensure!(spec["rsync"][field] == json!(value), "{field}: {spec}");
     }

@@ -7,6 +7,7 @@ mod copy_methods;
 mod deletion;
 mod faults;
 mod fidelity;
+mod guards;
 mod refusals;
 mod replicate;
 mod specs;

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use scribe_crds::conditions::Reason;
 use scribe_crds::snapshots::VolumeSnapshot;
+use scribe_crds::v1alpha1::Guard;
 use scribe_mover_contract::control::{Answer, Order};
 
 /// What to do with an object of which `S` is the status.
@@ -29,6 +30,8 @@ pub struct Decision<S> {
     pub ended: Option<SyncEnded>,
     /// What it means for the limits on movers. A slot that is taken has to be confirmed before any of this is done.
     pub slot: Claim,
+    /// A guard that refused a sync with this status.
+    pub tripped: Option<Guard>,
     /// Look again at this time, even if nothing changes.
     pub wake: Option<Timestamp>,
 }
@@ -42,6 +45,7 @@ impl<S> Default for Decision<S> {
             events: Vec::new(),
             ended: None,
             slot: Claim::Nothing,
+            tripped: None,
             wake: None,
         }
     }

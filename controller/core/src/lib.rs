@@ -11,6 +11,7 @@ pub mod chance;
 pub mod contents;
 pub mod decision;
 pub mod destination;
+mod guards;
 pub mod observed;
 pub mod quantity;
 pub mod retention;

@@ -18,6 +18,7 @@ fn an_object_has_series_until_it_is_gone() {
     metrics.show("1", &owner(), &facts(Phase::Waiting));
     let failed = SyncEnded { result: SyncResult::Failure, reason: Some(Reason::DestinationFull) };
     metrics.ended("1", &owner(), &failed, Some(&Transfer { bytes_sent: 7, ..Transfer::default() }));
+    metrics.tripped(&owner(), Guard::EmptySource);
     let text = metrics.text().unwrap();
     for line in [
         r#"scribe_replication_recovery_point_timestamp_seconds{name="db",namespace="app",side="source"} 1767225600"#,
@@ -25,6 +26,7 @@ fn an_object_has_series_until_it_is_gone() {
         r#"scribe_replication_state{name="db",namespace="app",side="source",state="Waiting"} 1"#,
         r#"scribe_replication_state{name="db",namespace="app",side="source",state="Transferring"} 0"#,
         r#"scribe_syncs_total{name="db",namespace="app",reason="DestinationFull",result="failure",side="source"} 1"#,
+        r#"scribe_guard_trips_total{guard="EmptySource",name="db",namespace="app",side="source"} 1"#,
         r#"scribe_transfer_bytes_total{kind="wire",name="db",namespace="app",side="source"} 7"#,
         r#"scribe_sync_phase_duration_seconds_count{phase="Transferring",side="source"} 1"#,
     ] {

@@ -1,7 +1,8 @@
 //! The status of a ReplicationDestination, and what it is made of.
 
 use super::{
-    Comparison, Consistency, CurrentSync, Effective, MoverStatus, Phase, Progress, RecoveryPoint, Transfer,
+    Comparison, Consistency, CurrentSync, Effective, GuardedSync, MoverStatus, Phase, Progress,
+    RecoveryPoint, Transfer,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube_core::Duration;
@@ -48,6 +49,12 @@ pub struct DestinationStatus {
     /// What was last received completely.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub received: Option<Received>,
+    /// The last sync that a guard refused. Nothing is pruned until another is received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guarded: Option<GuardedSync>,
+    /// The last source that was refused because the destination belongs to another. Nothing is pruned until a later sync is received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_source: Option<RefusedSource>,
     /// VolumeSnapshotContents of snapshots that were given up: until they are gone, the receiving claim stays sealed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub releasing: Vec<String>,
@@ -111,6 +118,19 @@ pub struct PinnedSource {
     pub claim_uid: String,
     /// Namespace and name of the ReplicationSource, for people.
     pub name: String,
+}
+
+/// A source that was refused because the destination belongs to another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedSource {
+    /// The sync that it offered. The annotation `scribe.dev/admit-sync` admits the source by this id.
+    pub sync_id: String,
+    /// Who it is.
+    #[serde(flatten)]
+    pub source: PinnedSource,
+    /// When it was refused.
+    pub time: Time,
 }
 
 /// A sync that was admitted.

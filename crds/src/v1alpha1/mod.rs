@@ -2,6 +2,7 @@
 
 mod destination;
 mod destination_status;
+mod guards;
 mod mover;
 mod source;
 mod status;
@@ -9,6 +10,7 @@ mod trigger;
 
 pub use destination::*;
 pub use destination_status::*;
+pub use guards::*;
 pub use mover::*;
 pub use source::*;
 pub use status::*;

@@ -1,6 +1,6 @@
 //! ReplicationSource: what is replicated, when, and where to.
 
-use super::{Comparison, External, Fidelity, MoverConfig, SourceStatus, SourceTrigger};
+use super::{Comparison, External, Fidelity, Guards, MoverConfig, SourceStatus, SourceTrigger};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube_core::Duration;
 use kube_derive::{CustomResource, KubeSchema};
@@ -70,6 +70,10 @@ pub struct ReplicationSourceSpec {
     /// When a sync starts. Default: continuously, 30 s apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<SourceTrigger>,
+    /// What is refused before a sync deletes or writes anything, unless the annotation `scribe.dev/admit-sync` names the sync that was
+    /// refused.
+    #[serde(default)]
+    pub guards: Guards,
     /// Copy with rsync over ssh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rsync: Option<SourceRsync>,

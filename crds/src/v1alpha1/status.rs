@@ -1,6 +1,6 @@
 //! What Scribe reports. Both kinds share most of it, so that a reader, a script or another program learns it once.
 
-use super::{Consistency, SourceCopyMethod};
+use super::{Consistency, GuardedSync, SourceCopyMethod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube_core::Duration;
 use schemars::JsonSchema;
@@ -95,6 +95,13 @@ pub struct CurrentSync {
     /// Why the last attempt ended (source only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
+    /// The refused sync that the annotation `scribe.dev/admit-sync` named when this one started: the guards let this one pass (source
+    /// only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admits: Option<String>,
+    /// The guards have let this sync pass. Its further attempts find a part of it done, and are not judged by what is left (source only).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guards_passed: bool,
 }
 
 /// Why something ended.
@@ -258,6 +265,9 @@ pub struct SourceStatus {
     /// VolumeSnapshotContents of snapshots that are being deleted: until they are gone, no other copy is made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub releasing: Vec<String>,
+    /// The last sync that a guard refused, until it is admitted or another sync is published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guarded: Option<GuardedSync>,
     /// The newest replica that the destination is known to have published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery_point: Option<RecoveryPoint>,

@@ -8,6 +8,7 @@
 //!
 //! Every request carries `Authorization: Bearer TOKEN`; without it the answer is 401 and nothing else.
 
+use crate::guards::Guarded;
 use crate::peer::{Abilities, Commit, Counts, Handshake, HandshakeAnswer, PublicationState, Published};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -152,6 +153,8 @@ pub enum QuestionKind {
     },
     /// A source asks what has become of a sync. The answer is [`Answer::Published`].
     Published(Published),
+    /// A guard keeps the source of the session from sending. The answer is [`Answer::Guarded`].
+    Guarded(Guarded),
 }
 
 /// A controller's answer to a question.
@@ -176,6 +179,8 @@ pub enum Answer {
     Commit(CommitVerdict),
     /// To [`QuestionKind::Published`].
     Published(PublicationState),
+    /// To [`QuestionKind::Guarded`]: it stands in the status, or was of no session that is known.
+    Guarded,
 }
 
 /// Whether a commit was recorded.

@@ -1,5 +1,6 @@
 //! What a controller tells a mover to do, and what a source mover leaves behind.
 
+use crate::guards::{Guarded, Guards};
 use crate::peer::{Comparison, Consistency, Counts};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,9 @@ pub struct SourceJob {
     /// rsync exclude patterns.
     #[serde(default)]
     pub excludes: Vec<String>,
+    /// What is refused before the first write; nothing if the user has admitted this sync.
+    #[serde(default)]
+    pub guards: Option<Guards>,
     /// Limits in time.
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -141,6 +145,12 @@ pub struct Termination {
     /// A newer recovery point that the destination reported, of whichever sync: data time and sync id.
     #[serde(default)]
     pub recovery_point: Option<(Timestamp, String)>,
+    /// The guard that kept it from sending, with the numbers.
+    #[serde(default)]
+    pub guarded: Option<Guarded>,
+    /// Whether the guards have let it pass. From then on the receiving claim changes.
+    #[serde(default)]
+    pub guards_passed: bool,
 }
 
 /// The kubelet keeps no more of a termination message.

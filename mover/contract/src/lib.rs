@@ -13,6 +13,7 @@
 #![warn(missing_docs)]
 
 pub mod control;
+pub mod guards;
 pub mod job;
 pub mod peer;
 

@@ -1,17 +1,19 @@
 //! What a source mover and a destination mover say to each other, over ssh.
 //!
-//! The destination's forced command understands five requests:
+//! The destination's forced command understands six requests:
 //!
 //! | Request | Standard input | Standard output |
 //! |---|---|---|
 //! | `scribe handshake` | [`Handshake`] | [`HandshakeAnswer`] |
 //! | `scribe rsync TOKEN …` | the rsync protocol | the rsync protocol |
 //! | `scribe progress TOKEN` | [`Progress`] | [`ProgressNoted`] |
+//! | `scribe guarded TOKEN` | [`Guarded`](crate::guards::Guarded) | [`GuardedAnswer`](crate::guards::GuardedAnswer) |
 //! | `scribe commit TOKEN` | [`Commit`] | [`CommitAnswer`] |
 //! | `scribe published` | [`Published`] | [`PublicationState`] |
 //!
 //! `TOKEN` is the fencing token of an accepted handshake; a request with any other is refused. JSON documents are at most
-//! [`MAX_DOCUMENT`] bytes. `progress` is for those who look at the destination, while rsync runs; nothing depends on it.
+//! [`MAX_DOCUMENT`] bytes. `progress` is for those who look at the destination, while rsync runs; nothing depends on it. Before the first
+//! write, rsync runs once with `--dry-run`; if a guard finds fault with what it would do, `guarded` ends the session.
 
 use crate::control::Progress;
 use jiff::Timestamp;
@@ -163,6 +165,13 @@ pub struct HandshakeAnswer {
     /// What the destination's file system can keep (filled in by the mover).
     #[serde(default)]
     pub abilities: Option<Abilities>,
+    /// The size of all files that the last commit into this claim named, in bytes; nothing if there was none. What a sync would
+    /// delete is measured by it, since rsync does not tell the size of what it deletes.
+    #[serde(default)]
+    pub received_bytes: Option<u64>,
+    /// Whether the receiving claim holds nothing at all (filled in by the mover). An older one does not say, and takes no dry run.
+    #[serde(default)]
+    pub is_empty: Option<bool>,
     /// Free bytes (filled in by the mover).
     #[serde(default)]
     pub free_bytes: Option<u64>,

@@ -60,6 +60,7 @@ fn serve(args: &SessionArgs) -> Result<Served> {
         Request::Progress { token } => {
             mover.document(&Wanted::Progress { token, document: read_document()? })
         }
+        Request::Guarded { token } => mover.document(&Wanted::Guarded { token, document: read_document()? }),
         Request::Commit { token } => mover.document(&Wanted::Commit { token, document: read_document()? }),
         Request::Published => mover.document(&Wanted::Published { document: read_document()? }),
         Request::Rsync { token, arguments } => match mover.ask(&Wanted::Rsync { token })? {

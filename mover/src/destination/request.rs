@@ -8,6 +8,7 @@ pub enum Request {
     Handshake,
     Rsync { token: u64, arguments: Vec<String> },
     Progress { token: u64 },
+    Guarded { token: u64 },
     Commit { token: u64 },
     Published,
 }
@@ -24,9 +25,9 @@ impl fmt::Display for NotAllowed {
 
 /// A legitimate request of a source is a fraction of this.
 const MAX_LENGTH: usize = 4096;
-/// Letters that our source's rsync bundles: what is kept, how it compares, and recursion. Not among them, on purpose: `K` (follows
-/// symlinks to directories), `b` (backups), `n`, `u` and `W`.
-const LETTERS: &str = "vdlHogDtpAXrcSRx";
+/// Letters that our source's rsync bundles: what is kept, how it compares, recursion, and the dry run (`n`). Not among them, on
+/// purpose: `K` (follows symlinks to directories), `b` (backups), `u` and `W`.
+const LETTERS: &str = "nvdlHogDtpAXrcSRx";
 /// Long options without a value.
 const FLAGS: &[&str] = &[
     "--delete",
@@ -55,7 +56,7 @@ impl Request {
     /// Parses what the peer asked sshd to run.
     ///
     /// # Errors
-    /// It is none of the five requests in the one form in which our source sends them.
+    /// It is none of the six requests in the one form in which our source sends them.
     pub fn parse(command: &str) -> Result<Self, NotAllowed> {
         if command.len() > MAX_LENGTH {
             return Err(NotAllowed("the request is too long".to_owned()));
@@ -65,15 +66,16 @@ impl Request {
             ["scribe", "handshake"] => Ok(Self::Handshake),
             ["scribe", "published"] => Ok(Self::Published),
             ["scribe", "progress", token] => Ok(Self::Progress { token: parse_token(token)? }),
+            ["scribe", "guarded", token] => Ok(Self::Guarded { token: parse_token(token)? }),
             ["scribe", "commit", token] => Ok(Self::Commit { token: parse_token(token)? }),
             ["scribe", "rsync", token, arguments @ ..] => {
                 check_arguments(arguments)?;
                 let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
                 Ok(Self::Rsync { token: parse_token(token)?, arguments })
             }
-            _ => {
-                Err(NotAllowed("only handshake, rsync, progress, commit and published are served".to_owned()))
-            }
+            _ => Err(NotAllowed(
+                "only handshake, rsync, progress, guarded, commit and published are served".to_owned(),
+            )),
         }
     }
 }
@@ -128,16 +130,21 @@ mod tests {
     const REAL: &str = "scribe rsync 5 --server -lHogDtpAXXrcxSe.iLsfxCIvu --log-format=%i --bwlimit=1000 \
         --checksum-choice=xxh128 --delete -@-1 --partial --numeric-ids --info=NONREG0,STATS2 . .";
 
+    const REHEARSAL: &str = "scribe rsync 5 --server -nltrxe.iLsfxCIvu --specials --log-format=%i --delete -@-1 \
+        --no-implied-dirs --info=NONREG0,STATS2 . .";
+
     #[test]
-    fn the_five_requests_are_understood() {
+    fn the_six_requests_are_understood() {
         assert_eq!(Request::parse("scribe handshake"), Ok(Request::Handshake));
         assert_eq!(Request::parse("scribe published"), Ok(Request::Published));
         assert_eq!(Request::parse("scribe progress 7"), Ok(Request::Progress { token: 7 }));
+        assert_eq!(Request::parse("scribe guarded 7"), Ok(Request::Guarded { token: 7 }));
         assert_eq!(Request::parse("scribe commit 7"), Ok(Request::Commit { token: 7 }));
         let Ok(Request::Rsync { token: 5, arguments }) = Request::parse(REAL) else {
             panic!("{:?}", Request::parse(REAL))
         };
         assert_eq!(arguments.first().map(String::as_str), Some("--server"));
+        assert!(Request::parse(REHEARSAL).is_ok(), "{:?}", Request::parse(REHEARSAL));
     }
 
     #[test]
@@ -152,6 +159,8 @@ mod tests {
             "scribe commit",
             "scribe progress",
             "scribe progress x",
+            "scribe guarded",
+            "scribe guarded 1 2",
             "scribe commit -1",
             "scribe commit +1",
             "scribe commit 1 2",

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use rustix::process::Pid;
 use scribe_mover_contract::control::{Answer, AnswerTo, CommitVerdict, Order, QuestionKind};
+use scribe_mover_contract::guards::{Guarded, GuardedAnswer};
 use scribe_mover_contract::job::DestinationJob;
 use scribe_mover_contract::peer::{
     Commit, CommitAnswer, Handshake, HandshakeAnswer, ProgressNoted, PublicationState, Published, Verdict,
@@ -126,6 +127,10 @@ impl Service {
                     Err(NotNow(message)) => refuse("progress", message),
                 }
             }
+            Wanted::Guarded { token, document } => match self.guarded(token, parse(&document)?).await {
+                Ok(answer) => Reply::document(&answer)?,
+                Err(NotNow(message)) => refuse("guarded", message),
+            },
             Wanted::Commit { token, document } => match self.sessions.admit_commit(token, process).await {
                 Ok(registration) => {
                     let reply = self.commit(token, &parse(&document)?).await;
@@ -162,6 +167,8 @@ impl Service {
                 Err(Hindrance::Lasting(error)) => answer.verdict = cannot_be_written(&error),
             }
         }
+        // Not known is not empty.
+        answer.is_empty = Some(volume::is_empty(self.sessions.data()).unwrap_or(false));
         if let Ok(room) = volume::room(self.sessions.data()) {
             (answer.free_bytes, answer.free_files) = (Some(room.free), Some(room.free_files));
         }
@@ -175,6 +182,8 @@ impl Service {
             protocol: PROTOCOL,
             verdict,
             published: None,
+            received_bytes: None,
+            is_empty: None,
             abilities: None,
             free_bytes: None,
             free_files: None,
@@ -226,6 +235,21 @@ impl Service {
         };
         self.sessions.answered(token, &answer).await;
         Reply::document(&answer)
+    }
+
+    /// Has it recorded that a guard keeps the source of the session from sending, and ends the session.
+    async fn guarded(&self, token: u64, guarded: Guarded) -> Result<GuardedAnswer, NotNow> {
+        self.sessions.check_guarded(token, &guarded).await?;
+        tracing::warn!(sync = guarded.sync_id, "a guard keeps the source from sending: {}", guarded.words());
+        match self.questions.ask(QuestionKind::Guarded(guarded), self.answer_limit).await {
+            Some(Answer::Guarded) => {
+                if let Err(Stale(message)) = self.sessions.end_session(token).await {
+                    tracing::info!("the session of a guarded sync does not end: {message}");
+                }
+                Ok(GuardedAnswer::Noted)
+            }
+            _ => Ok(GuardedAnswer::Wait { seconds: COME_BACK_SOON }),
+        }
     }
 
     fn verdict(&self, verdict: CommitVerdict) -> CommitAnswer {

@@ -11,6 +11,7 @@ use crate::state::StateCell;
 use anyhow::{Context, Result};
 use rustix::process::Pid;
 use scribe_mover_contract::control::{Activity, Progress, SessionFailure, SessionState};
+use scribe_mover_contract::guards::Guarded;
 use scribe_mover_contract::peer::{Abilities, Commit, CommitAnswer, Handshake};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -137,6 +138,23 @@ impl Sessions {
             files_done: progress.files_done.min(progress.files_total),
             ..progress.clone()
         }));
+        Ok(())
+    }
+
+    /// Whether the source of the session may say that a guard keeps it from sending.
+    ///
+    /// # Errors
+    /// It is not the current session, it has committed, or it says so of another sync.
+    pub async fn check_guarded(&self, token: u64, guarded: &Guarded) -> Result<(), NotNow> {
+        let now = self.now.lock().await;
+        let session = now.check(token)?;
+        let announced = (&session.handshake.sync_id, session.handshake.attempt, &session.handshake.claim_uid);
+        if session.committed.is_some() {
+            return Err(NotNow("this session has committed".to_owned()));
+        }
+        if announced != (&guarded.sync_id, guarded.attempt, &guarded.claim_uid) {
+            return Err(NotNow("the session is of another sync".to_owned()));
+        }
         Ok(())
     }
 

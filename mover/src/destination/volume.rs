@@ -28,6 +28,21 @@ pub fn room(data: &Path) -> Result<Room> {
     })
 }
 
+/// Whether there is nothing on it but what the file system keeps there for itself.
+///
+/// # Errors
+/// The volume does not answer.
+pub fn is_empty(data: &Path) -> Result<bool> {
+    let reading = || format!("read {}", data.display());
+    for entry in std::fs::read_dir(data).with_context(reading)? {
+        let entry = entry.with_context(reading)?;
+        if entry.file_name() != "lost+found" || !entry.file_type().with_context(reading)?.is_dir() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Writes everything that is still in memory to the volume. An error that some earlier write had in the background shows here.
 ///
 /// # Errors

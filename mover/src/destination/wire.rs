@@ -27,6 +27,10 @@ pub enum Wanted {
         token: u64,
         document: String,
     },
+    Guarded {
+        token: u64,
+        document: String,
+    },
     /// To become an rsync server.
     Rsync {
         token: u64,

@@ -60,6 +60,21 @@ impl Transfer<'_> {
         arguments
     }
 
+    /// What says what all of that would do, and does nothing: the same entries and filters, and the same idea of a change of size or time.
+    /// Content and attributes are not looked at. As it writes nothing, it may speak of the root too. `master` is the socket of a
+    /// connection that stands; where it does not any more, there is another.
+    pub fn rehearsal(&self, master: &Path) -> Vec<OsString> {
+        let mut arguments =
+            words(&["--dry-run", "--recursive", "--times", "--specials", "--one-file-system"]);
+        arguments.extend(words(&["--delete", "--out-format=%i %l"]));
+        arguments.extend(words(&["--info=stats2,nonreg0", "--no-human-readable"]));
+        self.add_kinds(&mut arguments);
+        self.add_comparison(&mut arguments);
+        self.add_file_filters(&mut arguments);
+        self.add_ends_over(&mut arguments, Some(master));
+        arguments
+    }
+
     fn common(&self) -> Vec<OsString> {
         let keeps = self.abilities;
         let mut arguments = words(&[
@@ -87,11 +102,9 @@ impl Transfer<'_> {
             }
         };
         add(self.comparison == Comparison::Content, "--checksum");
-        add(keeps.symlinks, "--links");
         add(keeps.hard_links, "--hard-links");
         add(keeps.holes, "--sparse");
         add(keeps.acls, "--acls");
-        add(keeps.devices, "--devices");
         add(keeps.owners, "--owner");
         add(keeps.owners, "--group");
         if keeps.user_xattrs || keeps.file_capabilities {
@@ -99,13 +112,25 @@ impl Transfer<'_> {
             arguments.extend(words(&["--xattrs", "--xattrs"]));
             self.add_xattr_filters(&mut arguments);
         }
-        arguments.push(format!("--modify-window={}", modify_window(keeps.time_grain)).into());
+        self.add_kinds(&mut arguments);
+        self.add_comparison(&mut arguments);
+        self.add_file_filters(&mut arguments);
+        arguments
+    }
+
+    /// The kinds of entries that are not everywhere possible.
+    fn add_kinds(&self, arguments: &mut Vec<OsString>) {
+        for (kept, option) in [(self.abilities.symlinks, "--links"), (self.abilities.devices, "--devices")] {
+            arguments.extend(kept.then(|| option.into()));
+        }
+    }
+
+    fn add_comparison(&self, arguments: &mut Vec<OsString>) {
+        arguments.push(format!("--modify-window={}", modify_window(self.abilities.time_grain)).into());
         if let Some(limit) = self.bandwidth_limit {
             // rsync counts in KiB, and 0 would mean no limit.
             arguments.push(format!("--bwlimit={}", (limit / 1024).max(1)).into());
         }
-        self.add_file_filters(&mut arguments);
-        arguments
     }
 
     /// Sent are the namespaces that are kept, by name. All others are left alone on both sides.
@@ -128,8 +153,16 @@ impl Transfer<'_> {
     }
 
     fn add_ends(&self, arguments: &mut Vec<OsString>) {
+        self.add_ends_over(arguments, None);
+    }
+
+    fn add_ends_over(&self, arguments: &mut Vec<OsString>, master: Option<&Path>) {
         let mut shell = OsString::from("--rsh=ssh -F ");
         shell.push(self.ssh_config);
+        if let Some(master) = master {
+            shell.push(" -S ");
+            shell.push(master);
+        }
         arguments.push(shell);
         arguments.push(format!("--rsync-path=scribe rsync {}", self.token).into());
         arguments.extend(words(&["./", &format!("{DESTINATION}:.")]));
@@ -208,6 +241,24 @@ mod tests {
             assert!(arguments.contains(&"--filter=H *.tmp".to_owned()));
             assert!(arguments.contains(&"--filter=P /lost+found/".to_owned()));
             assert_eq!(arguments[arguments.len() - 2..], ["./", "destination:."]);
+        }
+    }
+
+    #[test]
+    fn a_rehearsal_writes_nothing_reads_no_content_and_leaves_out_the_same() {
+        let excludes = ["*.tmp".to_owned()];
+        let able = Abilities { acls: true, user_xattrs: true, ..abilities() };
+        let transfer = transfer(&able, &excludes);
+        let rehearsal = text(transfer.rehearsal(Path::new("/run/master")));
+        let has = |option: &str| rehearsal.iter().any(|argument| argument == option);
+        assert!(has("--dry-run") && has("--delete") && has("--links") && has("--modify-window=-1"));
+        assert!(has("--rsh=ssh -F /run/ssh_config -S /run/master"), "{rehearsal:?}");
+        for option in ["--checksum", "--acls", "--xattrs", "--files-from=-", "--filter=-x *"] {
+            assert!(!has(option), "{option}");
+        }
+        let filters = text(transfer.pruning()).into_iter().filter(|option| option.starts_with("--filter="));
+        for filter in filters {
+            assert!(has(&filter), "{filter}");
         }
     }
 

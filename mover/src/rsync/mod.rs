@@ -2,4 +2,5 @@
 
 pub mod arguments;
 pub mod exit_codes;
+pub mod forecast;
 pub mod output;

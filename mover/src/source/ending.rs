@@ -4,6 +4,7 @@ use crate::reason::Failure;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use scribe_mover_contract::PROTOCOL;
+use scribe_mover_contract::guards::Guarded;
 use scribe_mover_contract::job::{MAX_TERMINATION, Outcome, SourceJob, Termination};
 use scribe_mover_contract::peer::Counts;
 use std::path::Path;
@@ -19,6 +20,8 @@ pub struct Notes {
     pub warnings: Vec<String>,
     pub recovery_point: Option<(Timestamp, String)>,
     pub unchanged: bool,
+    pub guarded: Option<Guarded>,
+    pub guards_passed: bool,
 }
 
 /// Puts the end into the form in which the controller reads it.
@@ -42,6 +45,8 @@ pub fn termination(job: &SourceJob, end: Result<(), Failure>, notes: Notes) -> T
         fidelity: notes.fidelity,
         warnings: notes.warnings,
         recovery_point: notes.recovery_point,
+        guarded: notes.guarded,
+        guards_passed: notes.guards_passed,
     };
     fit(&mut termination);
     termination

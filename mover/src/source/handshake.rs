@@ -29,6 +29,15 @@ pub(super) struct Allowed {
     pub token: u64,
     pub clean: bool,
     pub abilities: Abilities,
+    pub holding: Holding,
+}
+
+/// What the destination says that its claim holds.
+pub(super) struct Holding {
+    /// An older destination does not say.
+    pub is_empty: Option<bool>,
+    /// The size of all files that the last commit named, in bytes.
+    pub bytes: Option<u64>,
 }
 
 impl Source<'_> {
@@ -90,7 +99,8 @@ impl Source<'_> {
                         "the destination did not say what it can keep",
                     )
                 })?;
-                Ok(Some(Next::Send(Allowed { token, clean, abilities })))
+                let holding = Holding { is_empty: answer.is_empty, bytes: answer.received_bytes };
+                Ok(Some(Next::Send(Allowed { token, clean, abilities, holding })))
             }
             Verdict::Received { publish_deadline } => {
                 Ok(Some(Next::AskPublished { deadline: Duration::from_secs(publish_deadline) }))

@@ -3,6 +3,7 @@
 mod connect;
 mod ending;
 mod exchange;
+mod guards;
 mod handshake;
 mod live;
 mod reporting;
@@ -118,14 +119,14 @@ impl Source<'_> {
         route: &Route,
         session: Session,
         survey: &Survey,
-        Allowed { token, clean, abilities }: Allowed,
+        Allowed { token, clean, abilities, holding }: Allowed,
     ) -> Result<Committed, Failure> {
-        self.show(Activity::Transferring);
         let (bytes_total, files_total) = (survey.bytes, survey.files);
         self.show_progress(Progress { bytes_total, files_total, ..Progress::default() });
         self.weigh(survey, &abilities)?;
         // A claim that was written to and not committed can hold anything under the right size and time.
         let comparison = if clean { self.job.comparison } else { Comparison::Content };
+        let excludes = self.job.excludes.clone();
         let sender = Sender {
             data: &self.args.data_dir,
             state: self.state,
@@ -133,13 +134,17 @@ impl Source<'_> {
                 abilities: &abilities,
                 comparison,
                 bandwidth_limit: self.job.bandwidth_limit,
-                excludes: &self.job.excludes,
+                excludes: &excludes,
                 token,
                 ssh_config: &route.config,
             },
             is_live: self.job.consistency == Consistency::None,
             has_special_acls: survey.has_special_acls,
         };
+        if let Some(message) = self.guard(route, &session, &sender, holding).await? {
+            return Ok(Committed::SessionOver(message));
+        }
+        self.show(Activity::Transferring);
         let request = format!("scribe progress {token}");
         let telling = Reporter::new(self.state)
             .tell(async |progress| exchange::<ProgressNoted>(&session, &request, progress).await);

@@ -4,6 +4,7 @@ use super::live::changed_since;
 use crate::reason::{Failure, Reason};
 use crate::rsync::arguments::Transfer;
 use crate::rsync::exit_codes::{Errors, Verdict, judge};
+use crate::rsync::forecast::{Tally, TallyReader};
 use crate::rsync::output::{Reader, Step, Summary};
 use crate::state::StateCell;
 use anyhow::{Context, Result};
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStdin, Command};
+use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::time::Instant;
 
 /// How often a live source is looked at, at most, until nothing of it changed in the middle of a read.
@@ -38,18 +39,18 @@ pub struct Sender<'a> {
 }
 
 /// How a transfer ended that did not fail.
-pub enum Sent {
+pub enum Sent<S = Summary> {
     /// Everything is there.
     All {
         /// What it amounted to.
-        summary: Summary,
+        summary: S,
         /// Worth saying.
         warnings: Vec<String>,
     },
     /// All but files that changed while they were read. Not publishable.
     Restless {
         /// What it amounted to.
-        summary: Summary,
+        summary: S,
         /// Which files.
         words: String,
     },
@@ -130,8 +131,25 @@ impl Sender<'_> {
         })
     }
 
+    /// Says what it would do, and does nothing. To be asked before the first write. See [`Transfer::rehearsal`].
+    ///
+    /// # Errors
+    /// rsync failed.
+    pub async fn rehearse(&self, master: &Path) -> Result<Sent<Tally>, Failure> {
+        self.run(self.transfer.rehearsal(master), None, read_tally).await
+    }
+
     async fn rsync(&self, arguments: Vec<OsString>, names: Option<PathBuf>) -> Result<Sent, Failure> {
-        let ended = self.watch(arguments, names).await.map_err(|error| Failure::internal(&error))?;
+        self.run(arguments, names, async |stdout| self.read_output(stdout).await).await
+    }
+
+    async fn run<S>(
+        &self,
+        arguments: Vec<OsString>,
+        names: Option<PathBuf>,
+        read: impl AsyncFnOnce(Option<ChildStdout>) -> S,
+    ) -> Result<Sent<S>, Failure> {
+        let ended = self.watch(arguments, names, read).await.map_err(|error| Failure::internal(&error))?;
         let (code, summary, errors) = ended;
         if code == Some(0) {
             return Ok(Sent::All { summary, warnings: Vec::new() });
@@ -155,11 +173,12 @@ impl Sender<'_> {
         }
     }
 
-    async fn watch(
+    async fn watch<S>(
         &self,
         arguments: Vec<OsString>,
         names: Option<PathBuf>,
-    ) -> Result<(Option<i32>, Summary, Errors)> {
+        read: impl AsyncFnOnce(Option<ChildStdout>) -> S,
+    ) -> Result<(Option<i32>, S, Errors)> {
         tracing::debug!(?arguments, "rsync");
         let stdin = if names.is_some() { Stdio::piped() } else { Stdio::null() };
         let mut child = Command::new("rsync")
@@ -178,7 +197,7 @@ impl Sender<'_> {
                 _ => Ok(()),
             }
         };
-        let (named, summary, errors) = tokio::join!(naming, self.read_output(stdout), read_errors(stderr));
+        let (named, summary, errors) = tokio::join!(naming, read(stdout), read_errors(stderr));
         let status = child.wait().await.context("wait for rsync")?;
         // With a list that was cut short, what is missing from it would count as deleted.
         named?;
@@ -198,6 +217,17 @@ impl Sender<'_> {
         }
         reader.finish()
     }
+}
+
+async fn read_tally(stdout: Option<ChildStdout>) -> Tally {
+    let mut reader = TallyReader::default();
+    if let Some(mut stdout) = stdout {
+        let mut piece = vec![0; 16 * 1024];
+        while let Ok(length @ 1..) = stdout.read(&mut piece).await {
+            reader.push(&piece[..length]);
+        }
+    }
+    reader.finish()
 }
 
 async fn read_errors(stderr: Option<impl AsyncRead + Unpin>) -> Errors {

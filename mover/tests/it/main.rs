@@ -5,6 +5,7 @@
 
 mod connections;
 mod fidelity;
+mod guards;
 mod harness;
 mod live;
 mod sessions;

@@ -263,7 +263,7 @@ async fn whoever_has_the_key_can_do_nothing_else() {
     let flood = pair.ssh("scribe handshake", &"x".repeat(100_000)).await;
     assert_eq!(flood.status.code(), Some(1));
     assert!(
-        mover.log().contains("refused a request: only handshake, rsync, progress, commit and"),
+        mover.log().contains("refused a request: only handshake, rsync, progress, guarded, commit and"),
         "{}",
         mover.log()
     );

@@ -62,6 +62,8 @@ fn refuse_questions(view: &View<'_>, draft: &mut Draft) {
                     permanent: true,
                 },
                 published: None,
+                received_bytes: None,
+                is_empty: None,
                 abilities: None,
                 free_bytes: None,
                 free_files: None,
@@ -70,6 +72,8 @@ fn refuse_questions(view: &View<'_>, draft: &mut Draft) {
             QuestionKind::Commit { .. } => {
                 Answer::Commit(CommitVerdict::Refused { reason: reason.clone(), message: message.clone() })
             }
+            // It has nothing to prune any more, and the session ends with it.
+            QuestionKind::Guarded(_) => Answer::Guarded,
             // Changes nothing, and a source that learns of its last replica is a source that knows the truth.
             QuestionKind::Published(asked) => {
                 Answer::Published(super::questions::published(view, &draft.status, &asked.sync_id))

@@ -4,7 +4,7 @@ use super::view::View;
 use crate::decision::{Action, Child, ChildKind, ChildRef, Decision, Note, SyncEnded};
 use jiff::{SignedDuration, Timestamp};
 use scribe_crds::conditions::Reason;
-use scribe_crds::v1alpha1::DestinationStatus;
+use scribe_crds::v1alpha1::{DestinationStatus, Guard};
 use scribe_mover_contract::control::{Answer, MoverState, Question};
 
 /// What a [`Hold`] stops.
@@ -47,6 +47,7 @@ pub(super) struct Draft {
     pub then: Vec<Action>,
     pub events: Vec<Note>,
     pub ended: Option<SyncEnded>,
+    pub tripped: Option<Guard>,
     pub wake: Option<Timestamp>,
     /// Whether a handshake was admitted in this pass, or is about to be: the next has to wait for another.
     pub is_taken: bool,
@@ -66,6 +67,7 @@ impl Draft {
             then: Vec::new(),
             events: Vec::new(),
             ended: None,
+            tripped: None,
             wake: None,
             is_taken: false,
             admitted: false,
@@ -119,6 +121,7 @@ impl Draft {
             then: self.then,
             events: self.events,
             ended: self.ended,
+            tripped: self.tripped,
             wake: self.wake,
             ..Decision::default()
         }

@@ -3,6 +3,7 @@
 use super::claim::capacity_bytes;
 use super::direct;
 use super::draft::{Hold, Weight, after};
+use super::guards;
 use super::publish::{self, Publication};
 use super::session;
 use super::view::{View, clipped};
@@ -126,14 +127,8 @@ impl Case<'_, '_> {
     }
 
     fn pin(&self) -> Option<Ruling> {
-        let pin = self.status.source.as_ref()?;
-        (pin.cluster_id != self.hello.cluster_id || pin.claim_uid != self.hello.claim_uid).then(|| {
-            let message = format!(
-                "ReplicationDestination {} receives from claim {} of {}; make a new one for {}",
-                self.view.owner.name, pin.claim_uid, pin.name, self.hello.source_name
-            );
-            refuse(Reason::OtherSourcePinned, message)
-        })
+        let message = guards::other_source(self.view, self.status, self.hello)?;
+        Some(refuse(Reason::OtherSourcePinned, message))
     }
 
     fn clock(&self) -> Option<Ruling> {

@@ -12,6 +12,7 @@ mod convert;
 mod deletion;
 mod direct;
 mod draft;
+mod guards;
 mod handshake;
 mod keys;
 mod leftovers;
@@ -158,6 +159,9 @@ fn prune<'a, 'b>(
 ) -> Retention<'a, 'b> {
     if view.pause().is_some() {
         return retain::everything(&view.replicas, "nothing is pruned while it is paused");
+    }
+    if guards::refusal(&draft.status).is_some() {
+        return retain::everything(&view.replicas, "nothing is pruned after a sync that was refused");
     }
     let failing = draft.status.received.as_ref().is_some_and(|received| received.gave_up.is_some());
     let stops = draft.hold.as_ref().is_some_and(|hold| hold.weight != Weight::Passing);

@@ -4,6 +4,7 @@ use super::commit;
 use super::convert::{comparison, consistency, to_seconds};
 use super::direct;
 use super::draft::{Draft, after};
+use super::guards;
 use super::handshake::{Case, Ruling};
 use super::leftovers;
 use super::publish;
@@ -15,7 +16,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_crds::conditions::Reason;
 use scribe_crds::v1alpha1::{
-    CurrentSync, DestinationStatus, Dirty, Objective, PinnedSource, Received, RecoveryPoint, Session,
+    CurrentSync, DestinationStatus, Dirty, Objective, Received, RecoveryPoint, Session,
 };
 use scribe_mover_contract::PROTOCOL;
 use scribe_mover_contract::control::{Answer, CommitVerdict, MoverState, Order, Question, QuestionKind};
@@ -32,6 +33,10 @@ pub(super) fn answer_all(view: &View<'_>, valid: Option<&ValidDestination<'_>>, 
             QuestionKind::Commit { commit, seal } => {
                 let verdict = record_commit(view, valid, draft, mover, commit, *seal);
                 draft.answer(view, mover, question, Answer::Commit(verdict));
+            }
+            QuestionKind::Guarded(guarded) => {
+                guards::record(view, draft, mover, guarded);
+                draft.answer(view, mover, question, Answer::Guarded);
             }
             QuestionKind::Published(asked) => {
                 let state = published(view, &draft.status, &asked.sync_id);
@@ -82,6 +87,9 @@ fn handshake(
     let publish_deadline = publish::deadline(view, valid);
     let verdict = match ruling {
         Ruling::Refuse { reason, message, permanent } => {
+            if reason == Reason::OtherSourcePinned {
+                guards::refuse_source(view, draft, hello);
+            }
             draft.note(
                 reason,
                 format!("refused {}: {message}", clipped(&hello.source_name.escape_debug().to_string())),
@@ -129,6 +137,8 @@ fn handshake(
         protocol: hello.protocol.min(PROTOCOL),
         verdict,
         published: recovery_point_of(view, &draft.status, &hello.claim_uid),
+        received_bytes: received_bytes(view, &draft.status),
+        is_empty: None,
         abilities: None,
         free_bytes: None,
         free_files: None,
@@ -151,6 +161,13 @@ fn recovery_point_of(
     }
     let newest = view.replicas.iter().find(|replica| replica.ready)?;
     (newest.source_uid == Some(claim_uid)).then(|| (point.data_time.0, point.sync_id.clone()))
+}
+
+/// What the last commit brought into the claim of today. It may have been written to since, but only by a sync that the guards let pass.
+fn received_bytes(view: &View<'_>, status: &DestinationStatus) -> Option<u64> {
+    let received = status.received.as_ref()?;
+    let here = view.claim_uid() == Some(&received.claim_uid);
+    here.then(|| u64::try_from(received.transfer.bytes_total).unwrap_or_default())
 }
 
 /// Somebody else's snapshot of the claim does not hold the seal, but its owner should know what it is going to hold.
@@ -187,11 +204,7 @@ fn received_again(draft: &mut Draft, hello: &Handshake, restart: bool) {
 fn admit(view: &View<'_>, draft: &mut Draft, hello: &Handshake, session: Session) {
     session::replace(draft, &hello.sync_id);
     let status = &mut draft.status;
-    status.source = Some(PinnedSource {
-        cluster_id: hello.cluster_id.clone(),
-        claim_uid: hello.claim_uid.clone(),
-        name: hello.source_name.clone(),
-    });
+    guards::belong_to(status, hello);
     session::remember(status, session);
     let since = status.dirty.take().map_or(Time(view.now), |dirty| dirty.since);
     status.dirty = Some(Dirty { sync_id: hello.sync_id.clone(), since });
@@ -210,6 +223,8 @@ fn admit(view: &View<'_>, draft: &mut Draft, hello: &Handshake, session: Session
         consistency: Some(consistency(hello.consistency)),
         retry_at: None,
         last_failure,
+        admits: None,
+        guards_passed: false,
     });
     status.last_manual_sync = tag.or(status.last_manual_sync.take());
     status.objective = Some(Objective {
@@ -253,6 +268,7 @@ fn record(
     let status = &mut draft.status;
     let data_time = Time(to_seconds(commit.data_time));
     status.dirty = None;
+    status.guarded = None;
     let is_unchanged = unchanged_from.is_some();
     status.received = Some(Received {
         sync_id: commit.sync_id.clone(),

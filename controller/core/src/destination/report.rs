@@ -4,6 +4,7 @@ use super::claim;
 use super::class;
 use super::direct;
 use super::draft::{Draft, Hold, Weight};
+use super::guards;
 use super::publish::{self, Publication};
 use super::retain::Retention;
 use super::session;
@@ -71,14 +72,18 @@ fn objective(view: &View<'_>, draft: &mut Draft) {
     }
     set(view, draft, conditions::WITHIN_RPO, verdict.status, verdict.reason, &verdict.message);
     let failures = draft.status.consecutive_failures;
-    let (reason, message) = match failures {
-        0 => class::trouble(view, draft)
+    let (reason, message) = match (guards::refusal(&draft.status), failures) {
+        (Some(refusal), _) => refusal,
+        (None, 0) => class::trouble(view, draft)
             .unwrap_or((Reason::AsExpected, "nothing is known to be wrong".to_owned())),
-        1 => (Reason::SyncsFail, "1 sync has failed since the last successful one".to_owned()),
-        _ => (Reason::SyncsFail, format!("{failures} syncs have failed since the last successful one")),
+        (None, 1) => (Reason::SyncsFail, "1 sync has failed since the last successful one".to_owned()),
+        (None, _) => {
+            (Reason::SyncsFail, format!("{failures} syncs have failed since the last successful one"))
+        }
     };
     let is_degraded = reason.severity() == Severity::Warning;
-    if is_degraded && reason != Reason::SyncsFail {
+    // Of syncs that fail or are refused is told where that happens.
+    if is_degraded && failures == 0 && guards::refusal(&draft.status).is_none() {
         // The reporter drops what it has said before.
         draft.note(reason, format!("{message}. {}", reason.action()));
     }

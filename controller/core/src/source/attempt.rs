@@ -1,7 +1,7 @@
 //! The mover pod of one attempt: what it is made from, and why it does not start.
 
 use super::validate::ValidSource;
-use super::{Pass, after, outcome};
+use super::{Pass, after, guards, outcome};
 use crate::build::affinity::away_from;
 use crate::build::pod::{CONTAINER, PodPlan, TOKEN_KEY, mover_pod};
 use crate::decision::{Action, Child, SecretChild};
@@ -83,6 +83,7 @@ fn job(pass: &Pass<'_>, valid: &ValidSource, sync: &CurrentSync, source_uid: &st
         port: valid.port,
         bandwidth_limit: valid.bandwidth_limit,
         excludes: valid.excludes.clone(),
+        guards: guards::of(valid, sync),
         timeouts: pass.settings.mover_timeouts.clone(),
     }
 }

@@ -50,6 +50,7 @@ pub fn succeed(pass: &mut Pass<'_>, sync: CurrentSync, left: &Termination, ended
     status.last_sync_duration = Some(Duration::from(std::time::Duration::from_secs(seconds)));
     status.consecutive_failures = 0;
     status.fidelity.clone_from(&left.fidelity);
+    status.guarded = None;
     if sync.trigger == Some(TriggerKind::Manual) {
         status.last_manual_sync.clone_from(&sync.tag);
     }

@@ -18,6 +18,7 @@ mod attempt;
 mod cut;
 mod deletion;
 mod ending;
+mod guards;
 mod objective;
 mod outcome;
 mod report;

@@ -165,7 +165,8 @@ fn progress(seen: &control::Progress) -> Progress {
 /// again is said apart from it, with the time.
 pub fn advice(reason: Reason) -> String {
     let action = match reason {
-        Reason::ConnectionLost | Reason::TransferFailed => "",
+        // The message of a guard says more.
+        Reason::ConnectionLost | Reason::TransferFailed | Reason::SyncGuarded => "",
         Reason::MoverFailed => "Read status.latestMoverStatus.logs.",
         other => other.action(),
     };

@@ -4,7 +4,7 @@ use super::cut;
 use super::sync::{create_cut, go_on, usable_claim};
 use super::trigger::{self, Due};
 use super::validate::{Hold, Plan, ValidSource};
-use super::{Pass, report, slot, snapshots};
+use super::{Pass, guards, report, slot, snapshots};
 use crate::decision::ChildKind;
 use crate::quantity;
 use jiff::Timestamp;
@@ -31,8 +31,8 @@ pub fn decide(pass: &mut Pass<'_>, plan: &Plan) {
             Some(what) => cleaning_up(pass, &what),
             None => start(pass, plan, valid, claim, trigger, tag),
         },
-        Due::At(at) => waiting(pass, valid, Some(at)),
-        Due::OnTag => waiting(pass, valid, None),
+        Due::At(at) => waiting(pass, valid, claim, Some(at)),
+        Due::OnTag => waiting(pass, valid, claim, None),
     }
 }
 
@@ -131,8 +131,17 @@ fn start(
         consistency: None,
         retry_at: None,
         last_failure: None,
+        admits: guards::admitted(pass, claim),
+        guards_passed: false,
     };
     cut::record_at_start(&mut sync, claim);
+    if let Some(refused) = &sync.admits {
+        pass.status.guarded = None;
+        pass.note(
+            Reason::SyncInProgress,
+            format!("Sync {} is let through by the guards, since sync {refused} was admitted.", sync.id),
+        );
+    }
     let why = match (&sync.tag, trigger) {
         (Some(tag), _) => format!("spec.trigger.manual is {tag}"),
         (None, TriggerKind::Schedule) => "the schedule says so".to_owned(),
@@ -152,11 +161,12 @@ fn start(
 }
 
 /// Waits for the next trigger, and still says why the last sync failed, if it did.
-fn waiting(pass: &mut Pass<'_>, valid: &ValidSource, at: Option<Timestamp>) {
-    let next = match at {
+fn waiting(pass: &mut Pass<'_>, valid: &ValidSource, claim: &PersistentVolumeClaim, at: Option<Timestamp>) {
+    let mut next = match at {
         Some(at) => format!("The next sync starts at {at}."),
         None => Reason::WaitingForManual.action().to_owned(),
     };
+    next.push_str(&guards::announced(pass, claim));
     let failure = pass.status.last_attempt.as_ref().and_then(|last| last.failure.clone());
     if let Some((reason, Failure { message, .. })) =
         failure.and_then(|failure| Some((failure.reason.parse::<Reason>().ok()?, failure)))

@@ -5,7 +5,7 @@ use super::cut::{self, Cut, CutState, Mount, MoverPlace};
 use super::ending::{end_aborted, end_failed, failure, learn_recovery_point, succeed};
 use super::outcome::{self, Ending};
 use super::validate::{Plan, ValidSource};
-use super::{CLOCK_TOLERANCE, Pass, after, report, slot};
+use super::{CLOCK_TOLERANCE, Pass, after, guards, report, slot};
 use crate::backoff;
 use crate::decision::{Action, Child};
 use jiff::Timestamp;
@@ -160,6 +160,7 @@ fn with_cut(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, pod: Option
         }
     }
     if pod.is_some_and(attempt::is_running) {
+        guards::watch(pass, &mut sync);
         return report::running(pass, &sync);
     }
     if pod.is_none() && waits_for_retry(pass, plan, &mut sync) {
@@ -294,18 +295,21 @@ fn discarded(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, pod: Optio
 }
 
 /// Takes over what the mover of the current attempt left behind.
-fn harvest(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, ending: Ending, ended_at: Timestamp) {
+fn harvest(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, ending: Ending, ended_at: Timestamp) {
     match ending {
         Ending::Published(left) => succeed(pass, sync, &left, ended_at),
         Ending::Failed { transient, reason, message, left } => {
             let status = outcome::mover_status(MoverResult::Failed, Some(reason), left.as_ref(), &message);
             pass.status.latest_mover_status = Some(status);
-            if let Some((data_time, id)) = left.and_then(|left| left.recovery_point) {
-                learn_recovery_point(pass, data_time, &id);
+            if let Some((data_time, id)) = left.as_ref().and_then(|left| left.recovery_point.as_ref()) {
+                learn_recovery_point(pass, *data_time, id);
             }
             if transient {
+                sync.guards_passed |= left.is_some_and(|left| left.guards_passed);
                 fail_attempt(pass, plan, sync, reason, &message);
             } else {
+                let valid = plan.valid.as_ref();
+                let message = guards::refused(pass, valid, &sync, reason, message, left.as_ref());
                 end_failed(pass, sync, reason, &message);
             }
         }

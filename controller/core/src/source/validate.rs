@@ -10,7 +10,10 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use scribe_crds::Duration;
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
-use scribe_crds::v1alpha1::{Comparison, Fidelity, MoverConfig, Phase, SourceCopyMethod, SourceRsync};
+use scribe_crds::v1alpha1::{
+    self, Comparison, EmptySource, Fidelity, MoverConfig, Phase, SourceCopyMethod, SourceRsync,
+};
+use scribe_mover_contract::guards::Guards;
 use scribe_mover_contract::peer;
 
 /// What is to be carried out, and why not now, if so.
@@ -66,6 +69,8 @@ pub struct ValidSource {
     pub bandwidth_limit: Option<u64>,
     /// rsync patterns.
     pub excludes: Vec<String>,
+    /// What a sync must not do.
+    pub guards: Guards,
     /// How the mover runs.
     pub mover: MoverConfig,
 }
@@ -233,6 +238,7 @@ fn read(seen: &SourceObserved, rsync: &SourceRsync, settings: &Settings) -> Resu
         strict: rsync.fidelity == Fidelity::Strict,
         bandwidth_limit,
         excludes: rsync.excludes.clone(),
+        guards: read_guards(&seen.source.spec.guards, &mut problems),
         mover: rsync.mover.clone(),
     };
     if problems.0.is_empty() { Ok(valid) } else { Err(problems.0) }
@@ -286,5 +292,21 @@ fn read_trigger(seen: &SourceObserved, settings: &Settings, problems: &mut Probl
         on_create: given.on_create,
         interval: Some(interval.unwrap_or(settings.min_interval)).filter(|_| continuous),
         delay: delay(jitter, seen.source.metadata.uid.as_deref().unwrap_or_default()),
+    }
+}
+
+fn read_guards(given: &v1alpha1::Guards, problems: &mut Problems) -> Guards {
+    for (field, percent) in [
+        ("spec.guards.maxDeletedPercent", given.max_deleted_percent),
+        ("spec.guards.maxRewrittenPercent", given.max_rewritten_percent),
+    ] {
+        if !(1..=100).contains(&percent) {
+            problems.add(field, format_args!("{percent} is not between 1 and 100: write 100 to turn it off"));
+        }
+    }
+    Guards {
+        empty_source: given.empty_source == EmptySource::Refuse,
+        max_deleted_percent: given.max_deleted_percent,
+        max_rewritten_percent: given.max_rewritten_percent,
     }
 }

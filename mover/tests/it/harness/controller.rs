@@ -6,6 +6,7 @@ use reqwest::{Client, StatusCode};
 use scribe_mover_contract::control::{
     Answer, AnswerTo, CommitVerdict, MoverState, Order, Question, QuestionKind,
 };
+use scribe_mover_contract::guards::Guarded;
 use scribe_mover_contract::peer::{Commit, Handshake, HandshakeAnswer, PublicationState, Verdict};
 use std::sync::{Arc, Mutex};
 use tokio::task::JoinHandle;
@@ -27,6 +28,8 @@ pub struct Policy {
     pub handshakes: Vec<Handshake>,
     /// Commits that were asked about.
     pub commits: Vec<Commit>,
+    /// Sources that a guard has kept from sending.
+    pub guarded: Vec<Guarded>,
     /// The token of the last session.
     pub token: u64,
 }
@@ -49,6 +52,7 @@ impl Default for Policy {
             publishing: Publishing::Yes,
             handshakes: Vec::new(),
             commits: Vec::new(),
+            guarded: Vec::new(),
             token: 0,
         }
     }
@@ -171,6 +175,11 @@ impl Api {
                     CommitVerdict::Recorded { claim_uid: "receiving".to_owned(), publish_deadline: 3 };
                 policy.records.then_some(Answer::Commit(verdict))
             }
+            QuestionKind::Guarded(guarded) => {
+                let mut policy = policy.lock().unwrap();
+                policy.guarded.push(guarded.clone());
+                policy.records.then_some(Answer::Guarded)
+            }
             QuestionKind::Published(_) => {
                 Some(Answer::Published(what_became(&policy.lock().unwrap().publishing)))
             }
@@ -186,15 +195,16 @@ impl Api {
     }
 
     async fn judge(&self, handshake: &Handshake, state: &MoverState, policy: &Arc<Mutex<Policy>>) -> Answer {
-        let (verdict, unseals) = {
+        let (verdict, unseals, received_bytes) = {
             let mut policy = policy.lock().unwrap();
+            let received_bytes = policy.commits.last().map(|commit| commit.counts.bytes_total);
             policy.handshakes.push(handshake.clone());
             if policy.verdicts.is_empty() {
                 policy.token += 1;
                 let (token, clean) = (policy.token, policy.clean);
-                (Verdict::Send { token, clean, publish_deadline: 3 }, policy.unseals)
+                (Verdict::Send { token, clean, publish_deadline: 3 }, policy.unseals, received_bytes)
             } else {
-                (policy.verdicts.remove(0), false)
+                (policy.verdicts.remove(0), false, received_bytes)
             }
         };
         if let (true, Some(seal)) = (unseals, state.seal) {
@@ -204,6 +214,8 @@ impl Api {
             protocol: 1,
             verdict,
             published: None,
+            received_bytes,
+            is_empty: None,
             abilities: None,
             free_bytes: None,
             free_files: None,

@@ -12,6 +12,7 @@ pub use mover::{Identity, Mover, SyncEnd};
 pub use tree::describe;
 pub use volume::Volume;
 
+use scribe_mover_contract::guards::Guards;
 use scribe_mover_contract::job::{DestinationJob, Job, SourceJob, Timeouts};
 use scribe_mover_contract::peer::{Comparison, Consistency};
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
@@ -207,6 +208,8 @@ fn job(sync_id: &str) -> SourceJob {
         port: None,
         bandwidth_limit: None,
         excludes: Vec::new(),
+        // As a ReplicationSource has them that says nothing of guards.
+        guards: Some(Guards { empty_source: true, max_deleted_percent: 50, max_rewritten_percent: 80 }),
         timeouts: Timeouts { connect: 5, silence: 6, unreachable: 60, poll: 1, answer: 10 },
     }
 }

@@ -4,6 +4,7 @@ mod adoption;
 mod chaos;
 mod deletion;
 mod direct;
+mod guards;
 mod publication;
 mod refusals;
 mod render;

@@ -102,7 +102,7 @@ fn answer(answer: &Answer) -> String {
     let value = serde_json::to_value(answer).unwrap();
     match answer {
         Answer::Handshake(_) => format!("{} published {}", value["verdict"], value["published"]),
-        Answer::Commit(_) | Answer::Published(_) => value.to_string(),
+        Answer::Commit(_) | Answer::Published(_) | Answer::Guarded => value.to_string(),
     }
 }
 

@@ -6,6 +6,7 @@
 mod copy_methods;
 mod deletion;
 mod failures;
+mod guards;
 mod model;
 mod objective;
 mod objects;

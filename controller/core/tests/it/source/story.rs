@@ -13,7 +13,7 @@ rsync: {sshKeys: db-keys}
 ";
 const MANUAL: &str = "{sourcePVC: data, trigger: {manual: one}, rsync: {sshKeys: db-keys}}";
 
-fn mover(world: &mut World, activity: &str, progress: serde_json::Value) {
+pub fn mover(world: &mut World, activity: &str, progress: serde_json::Value) {
     let pod = world.pod().metadata.name.clone().unwrap();
     let state = json!({
         "protocol": 1, "instance": "i", "revision": 1, "activity": activity, "progress": progress,

@@ -149,8 +149,13 @@ impl World {
                 crashed.source.metadata.finalizers = Some(vec![names::FINALIZER.to_owned()]);
             }
             let again = decide(&crashed, &self.settings, self.now, &mut self.chance);
-            let expected =
-                Decision { first: Vec::new(), events: Vec::new(), ended: None, ..decision.clone() };
+            let expected = Decision {
+                first: Vec::new(),
+                events: Vec::new(),
+                ended: None,
+                tripped: None,
+                ..decision.clone()
+            };
             assert_eq!(again, expected, "a pass after a crash decides otherwise");
         }
         decision
@@ -204,6 +209,9 @@ impl World {
         }
         if entry.is_empty() {
             return;
+        }
+        if let Some(guard) = decision.tripped {
+            let _ = writeln!(entry, "  tripped: {}", guard.as_str());
         }
         if let Some(wake) = decision.wake {
             let _ = writeln!(entry, "  wake: {wake}");

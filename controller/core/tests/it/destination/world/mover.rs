@@ -4,6 +4,7 @@ use super::{START, World, is_ours};
 use scribe_mover_contract::control::{
     Activity, Answer, CommitVerdict, MoverState, Order, Question, QuestionKind, SessionState,
 };
+use scribe_mover_contract::guards::{Forecast, Guard, Guarded};
 use scribe_mover_contract::peer::{
     Abilities, Commit, Comparison, Consistency, Counts, Handshake, PublicationState, Published, Verdict,
     VolumeMode,
@@ -77,6 +78,29 @@ impl World {
             Answer::Commit(verdict) => verdict.clone(),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// A guard keeps the source of the session from sending.
+    pub fn guarded(&mut self, sync: &str, guard: Guard) -> u64 {
+        let forecast = Forecast {
+            source_files: 40,
+            files: 1000,
+            deleted_files: 960,
+            rewritten_files: 0,
+            bytes: Some(1 << 30),
+            deleted_bytes: 1 << 29,
+        };
+        let id = self.ask(QuestionKind::Guarded(Guarded {
+            sync_id: sync.into(),
+            attempt: 1,
+            claim_uid: "west-claim".into(),
+            guard,
+            percent: 50,
+            forecast,
+        }));
+        self.settle();
+        assert_eq!(self.answer_to(id), &Answer::Guarded);
+        id
     }
 
     pub fn ask_commit(&mut self, commit: Commit) -> u64 {
@@ -164,6 +188,17 @@ impl World {
                 }
             }
             (QuestionKind::Published(_), Answer::Published(_)) => {}
+            // The mover ends the session when it has heard that it is recorded.
+            (QuestionKind::Guarded(guarded), Answer::Guarded) => {
+                let known = status.guarded.as_ref().is_some_and(|known| known.sync_id == guarded.sync_id);
+                let session = mover.session.as_ref().filter(|_| mover.seal.is_none());
+                if session.is_some_and(|session| session.sync_id == guarded.sync_id) {
+                    assert!(known, "answered before it was recorded");
+                    mover.session = None;
+                    mover.activity = Activity::Listening;
+                    mover.seal = Some(98);
+                }
+            }
             (about, answer) => panic!("{about:?} was answered with {answer:?}"),
         }
         self.answers.push((question, answer.clone()));
