@@ -154,7 +154,12 @@ pub enum QuestionKind {
     /// A source asks what has become of a sync. The answer is [`Answer::Published`].
     Published(Published),
     /// A guard keeps the source of the session from sending. The answer is [`Answer::Guarded`].
-    Guarded(Guarded),
+    Guarded {
+        /// What the source said.
+        guarded: Guarded,
+        /// No write was allowed in this session, and none will be: the claim is what it was when it began.
+        untouched: bool,
+    },
 }
 
 /// A controller's answer to a question.

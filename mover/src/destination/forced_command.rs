@@ -3,7 +3,7 @@
 //! An rsync server *becomes* this process, and it inherits the socket to the mover: so long as any process of the transfer lives,
 //! the mover sees the socket open, and it is a fact, not a guess, that nobody writes any more when it is closed.
 
-use super::request::Request;
+use super::request::{Request, is_rehearsal};
 use super::wire::{Reply, Wanted};
 use crate::args::SessionArgs;
 use anyhow::{Context, Result, bail, ensure};
@@ -63,11 +63,14 @@ fn serve(args: &SessionArgs) -> Result<Served> {
         Request::Guarded { token } => mover.document(&Wanted::Guarded { token, document: read_document()? }),
         Request::Commit { token } => mover.document(&Wanted::Commit { token, document: read_document()? }),
         Request::Published => mover.document(&Wanted::Published { document: read_document()? }),
-        Request::Rsync { token, arguments } => match mover.ask(&Wanted::Rsync { token })? {
-            Reply::Go => Err(mover.become_rsync(args, &arguments)),
-            Reply::Refused { message } => Ok(Served::Refused(message)),
-            Reply::Document { .. } => bail!("the mover answered with a document"),
-        },
+        Request::Rsync { token, arguments } => {
+            let rehearses = is_rehearsal(&arguments);
+            match mover.ask(&Wanted::Rsync { token, rehearses })? {
+                Reply::Go => Err(mover.become_rsync(args, &arguments)),
+                Reply::Refused { message } => Ok(Served::Refused(message)),
+                Reply::Document { .. } => bail!("the mover answered with a document"),
+            }
+        }
     }
 }
 

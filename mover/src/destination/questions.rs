@@ -128,7 +128,7 @@ fn is_repeated(older: &QuestionKind, newer: &QuestionKind) -> bool {
             (&a.sync_id, a.attempt, &a.claim_uid) == (&b.sync_id, b.attempt, &b.claim_uid)
         }
         (QuestionKind::Commit { commit: a, .. }, QuestionKind::Commit { commit: b, .. }) => a == b,
-        (QuestionKind::Guarded(a), QuestionKind::Guarded(b)) => a == b,
+        (QuestionKind::Guarded { guarded: a, .. }, QuestionKind::Guarded { guarded: b, .. }) => a == b,
         // The answer is the same for every attempt.
         (QuestionKind::Published(a), QuestionKind::Published(b)) => a.sync_id == b.sync_id,
         _ => false,
@@ -145,7 +145,7 @@ fn fits(about: &QuestionKind, answer: &Answer) -> bool {
         (QuestionKind::Handshake(_), Answer::Handshake(_))
             | (QuestionKind::Commit { .. }, Answer::Commit(_))
             | (QuestionKind::Published(_), Answer::Published(_))
-            | (QuestionKind::Guarded(_), Answer::Guarded)
+            | (QuestionKind::Guarded { .. }, Answer::Guarded)
     )
 }
 

@@ -52,6 +52,15 @@ const VALUES: &[(&str, IsValid)] = &[
     ("-@", |value| is_number(value.strip_prefix('-').unwrap_or(value))),
 ];
 
+/// Whether an rsync server with these arguments writes nothing: a dry run is asked for.
+pub fn is_rehearsal(arguments: &[String]) -> bool {
+    let letters = |argument: &String| argument.strip_prefix('-')?.split('e').next().map(str::to_owned);
+    arguments
+        .iter()
+        .filter(|argument| !argument.starts_with("--") && is_bundle(argument))
+        .any(|argument| letters(argument).is_some_and(|letters| letters.contains('n')))
+}
+
 impl Request {
     /// Parses what the peer asked sshd to run.
     ///
@@ -129,6 +138,20 @@ mod tests {
     /// As rsync 3.5.0 puts it together.
     const REAL: &str = "scribe rsync 5 --server -lHogDtpAXXrcxSe.iLsfxCIvu --log-format=%i --bwlimit=1000 \
         --checksum-choice=xxh128 --delete -@-1 --partial --numeric-ids --info=NONREG0,STATS2 . .";
+
+    #[test]
+    fn a_dry_run_is_told_from_one_that_writes() {
+        for (command, rehearses) in [
+            (REAL, false),
+            (REHEARSAL, true),
+            // Letters of a long option, and of what the client is able to do.
+            ("scribe rsync 5 --server -re.n --numeric-ids . .", false),
+            ("scribe rsync 5 --server --numeric-ids -rn . .", true),
+        ] {
+            let Ok(Request::Rsync { arguments, .. }) = Request::parse(command) else { panic!("{command}") };
+            assert_eq!(is_rehearsal(&arguments), rehearses, "{command}");
+        }
+    }
 
     const REHEARSAL: &str = "scribe rsync 5 --server -nltrxe.iLsfxCIvu --specials --log-format=%i --delete -@-1 \
         --no-implied-dirs --info=NONREG0,STATS2 . .";

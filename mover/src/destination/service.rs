@@ -141,15 +141,17 @@ impl Service {
                 }
                 Err(NotNow(message)) => refuse("commit", message),
             },
-            Wanted::Rsync { token } => match self.sessions.admit_rsync(token, process).await {
-                Ok(registration) => {
-                    wire.reply(&Reply::Go).await?;
-                    wire.closed().await;
-                    drop(registration);
-                    return Ok(());
+            Wanted::Rsync { token, rehearses } => {
+                match self.sessions.admit_rsync(token, rehearses, process).await {
+                    Ok(registration) => {
+                        wire.reply(&Reply::Go).await?;
+                        wire.closed().await;
+                        drop(registration);
+                        return Ok(());
+                    }
+                    Err(NotNow(message)) => refuse("rsync", message),
                 }
-                Err(NotNow(message)) => refuse("rsync", message),
-            },
+            }
         };
         wire.reply(&reply).await
     }
@@ -239,9 +241,9 @@ impl Service {
 
     /// Has it recorded that a guard keeps the source of the session from sending, and ends the session.
     async fn guarded(&self, token: u64, guarded: Guarded) -> Result<GuardedAnswer, NotNow> {
-        self.sessions.check_guarded(token, &guarded).await?;
+        let untouched = self.sessions.stop_guarded(token, &guarded).await?;
         tracing::warn!(sync = guarded.sync_id, "a guard keeps the source from sending: {}", guarded.words());
-        match self.questions.ask(QuestionKind::Guarded(guarded), self.answer_limit).await {
+        match self.questions.ask(QuestionKind::Guarded { guarded, untouched }, self.answer_limit).await {
             Some(Answer::Guarded) => {
                 if let Err(Stale(message)) = self.sessions.end_session(token).await {
                     tracing::info!("the session of a guarded sync does not end: {message}");

@@ -39,6 +39,10 @@ struct Session {
     handshake: Handshake,
     token: u64,
     committed: Option<Committed>,
+    /// An rsync was let in that writes.
+    is_written: bool,
+    /// A guard keeps its source from sending.
+    is_stopped: bool,
 }
 
 struct Committed {
@@ -103,24 +107,33 @@ impl Sessions {
         }
         self.show_progress(None);
         let abilities = self.probe().await.map_err(Hindrance::Lasting)?;
-        now.session = Some(Session { handshake: handshake.clone(), token, committed: None });
+        let handshake = handshake.clone();
+        let (sync, attempt) = (handshake.sync_id.clone(), handshake.attempt);
+        now.session =
+            Some(Session { handshake, token, committed: None, is_written: false, is_stopped: false });
         self.show(&now, Activity::Transferring);
-        tracing::info!(sync = handshake.sync_id, attempt = handshake.attempt, token, "session begins");
+        tracing::info!(sync, attempt, token, "session begins");
         Ok(abilities)
     }
 
-    /// Lets an rsync server start: of the current session only, only one at a time, and never while sealed.
+    /// Lets an rsync server start: of the current session only, only one at a time, and never while sealed. One that only rehearses has
+    /// written nothing.
     ///
     /// # Errors
     /// One of those does not hold.
-    pub async fn admit_rsync(&self, token: u64, group: Pid) -> Result<Registration, NotNow> {
-        let now = self.now.lock().await;
-        now.check(token)?;
+    pub async fn admit_rsync(&self, token: u64, rehearses: bool, group: Pid) -> Result<Registration, NotNow> {
+        let mut now = self.now.lock().await;
+        if now.check(token)?.is_stopped {
+            return Err(NotNow("a guard keeps this session from sending".to_owned()));
+        }
         if now.seal.is_some() {
             return Err(NotNow("the volume is sealed".to_owned()));
         }
         // A source that comes again with the same token has lost its connection, but the server may not have noticed.
         self.end_processes(Some(Kind::Rsync)).await?;
+        if let Some(session) = &mut now.session {
+            session.is_written |= !rehearses;
+        }
         Ok(self.processes.register(group, token, Kind::Rsync))
     }
 
@@ -141,12 +154,12 @@ impl Sessions {
         Ok(())
     }
 
-    /// Whether the source of the session may say that a guard keeps it from sending.
+    /// Lets nothing more be sent in a session whose source says that a guard keeps it from sending. Whether nothing was written in it.
     ///
     /// # Errors
     /// It is not the current session, it has committed, or it says so of another sync.
-    pub async fn check_guarded(&self, token: u64, guarded: &Guarded) -> Result<(), NotNow> {
-        let now = self.now.lock().await;
+    pub async fn stop_guarded(&self, token: u64, guarded: &Guarded) -> Result<bool, NotNow> {
+        let mut now = self.now.lock().await;
         let session = now.check(token)?;
         let announced = (&session.handshake.sync_id, session.handshake.attempt, &session.handshake.claim_uid);
         if session.committed.is_some() {
@@ -155,7 +168,11 @@ impl Sessions {
         if announced != (&guarded.sync_id, guarded.attempt, &guarded.claim_uid) {
             return Err(NotNow("the session is of another sync".to_owned()));
         }
-        Ok(())
+        let untouched = !session.is_written;
+        if let Some(session) = &mut now.session {
+            session.is_stopped = true;
+        }
+        Ok(untouched)
     }
 
     /// Takes note of a process that carries a commit, so that it ends with its session.

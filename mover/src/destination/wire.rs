@@ -34,6 +34,8 @@ pub enum Wanted {
     /// To become an rsync server.
     Rsync {
         token: u64,
+        /// It is a dry run.
+        rehearses: bool,
     },
     /// Nothing: it refused by itself, and this is for the log.
     NotAllowed {

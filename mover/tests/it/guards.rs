@@ -9,6 +9,8 @@ use scribe_mover_contract::peer::Comparison;
 use std::fs;
 use std::path::Path;
 
+/// What a source's rsync asks for.
+const RSYNC: &str = "--server -lHogDtpXrSe.LsfxCIvu --delete --partial --numeric-ids . .";
 /// More than the guards leave unjudged.
 const MANY: u64 = 200;
 
@@ -38,6 +40,7 @@ async fn refused(pair: &Pair, controller: &crate::harness::Controller) -> Guarde
     assert!(holding(pair) == before, "a guarded sync has changed something: {:#?}", holding(pair));
     let policy = controller.policy();
     assert_eq!(&policy.guarded[told..], std::slice::from_ref(&guarded), "the destination was told once");
+    assert_eq!(policy.untouched, Some(true));
     assert!(policy.commits.iter().all(|commit| commit.sync_id != pair.job.sync_id));
     // The session is over, and nobody can write.
     let state = controller.state().await;
@@ -211,7 +214,7 @@ async fn a_sync_is_refused_although_nobody_hears_of_it() {
     controller.decide(|policy| policy.records = false);
     pair.job.timeouts.unreachable = 1;
     let source = pair.send();
-    let tells = |question: &Question| matches!(question.about, QuestionKind::Guarded(_));
+    let tells = |question: &Question| matches!(question.about, QuestionKind::Guarded { .. });
     controller.wait_for(|state| state.questions.iter().any(tells)).await;
     controller.stop();
     mover.kill().await;
@@ -243,6 +246,18 @@ async fn only_the_source_of_the_session_can_say_so() {
     }
     assert!(controller.policy().guarded.is_empty() && controller.state().await.session.is_some());
     source.kill().await;
+    // Even where the answer does not come, nothing more is sent; and what was sent before is not denied.
+    controller.decide(|policy| policy.records = false);
+    let (request, document) = (format!("scribe guarded {token}"), guarded("first"));
+    let told = pair.ssh(&request, &document);
+    let stopped = async {
+        controller.wait_for(|state| !state.questions.is_empty()).await;
+        pair.ssh(&format!("scribe rsync {token} {RSYNC}"), "").await
+    };
+    let (_, stopped) = tokio::join!(told, stopped);
+    assert_eq!(stopped.status.code(), Some(REFUSED_EXIT));
+    assert!(String::from_utf8_lossy(&stopped.stderr).contains("a guard keeps this session"), "{stopped:?}");
+    assert_eq!(controller.policy().untouched, Some(false));
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ fn refuse_questions(view: &View<'_>, draft: &mut Draft) {
                 Answer::Commit(CommitVerdict::Refused { reason: reason.clone(), message: message.clone() })
             }
             // It has nothing to prune any more, and the session ends with it.
-            QuestionKind::Guarded(_) => Answer::Guarded,
+            QuestionKind::Guarded { .. } => Answer::Guarded,
             // Changes nothing, and a source that learns of its last replica is a source that knows the truth.
             QuestionKind::Published(asked) => {
                 Answer::Published(super::questions::published(view, &draft.status, &asked.sync_id))

@@ -15,7 +15,15 @@ use scribe_mover_contract::peer::Handshake;
 
 /// Records that a guard keeps the source of the session from sending: its sync is over. What is said by others, or once more, changes
 /// nothing.
-pub(super) fn record(view: &View<'_>, draft: &mut Draft, mover: &MoverState, guarded: &Guarded) {
+///
+/// A claim that equalled its newest replica when the session began, and was not written to in it, still does.
+pub(super) fn record(
+    view: &View<'_>,
+    draft: &mut Draft,
+    mover: &MoverState,
+    guarded: &Guarded,
+    untouched: bool,
+) {
     let status = &draft.status;
     let is_last = status
         .sessions
@@ -26,10 +34,14 @@ pub(super) fn record(view: &View<'_>, draft: &mut Draft, mover: &MoverState, gua
     if session::current(status, mover).is_none() {
         return;
     }
+    let was_clean = status.sessions.last().is_some_and(|last| last.clean);
     let (source_uid, guard) = (source.claim_uid.clone(), named(guarded.guard));
     let message = guarded.words();
     session::fail(draft, Reason::SyncGuarded, &message);
     draft.status.current_sync = None;
+    if was_clean && untouched {
+        draft.status.dirty = None;
+    }
     draft.ended = Some(SyncEnded { result: SyncResult::Failure, reason: Some(Reason::SyncGuarded) });
     draft.tripped = Some(guard);
     let sync_id = guarded.sync_id.clone();

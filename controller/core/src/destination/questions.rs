@@ -34,8 +34,8 @@ pub(super) fn answer_all(view: &View<'_>, valid: Option<&ValidDestination<'_>>, 
                 let verdict = record_commit(view, valid, draft, mover, commit, *seal);
                 draft.answer(view, mover, question, Answer::Commit(verdict));
             }
-            QuestionKind::Guarded(guarded) => {
-                guards::record(view, draft, mover, guarded);
+            QuestionKind::Guarded { guarded, untouched } => {
+                guards::record(view, draft, mover, guarded, *untouched);
                 draft.answer(view, mover, question, Answer::Guarded);
             }
             QuestionKind::Published(asked) => {

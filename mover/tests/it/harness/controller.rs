@@ -30,6 +30,8 @@ pub struct Policy {
     pub commits: Vec<Commit>,
     /// Sources that a guard has kept from sending.
     pub guarded: Vec<Guarded>,
+    /// Whether the last of them was told with a claim that nobody had written to.
+    pub untouched: Option<bool>,
     /// The token of the last session.
     pub token: u64,
 }
@@ -53,6 +55,7 @@ impl Default for Policy {
             handshakes: Vec::new(),
             commits: Vec::new(),
             guarded: Vec::new(),
+            untouched: None,
             token: 0,
         }
     }
@@ -175,9 +178,10 @@ impl Api {
                     CommitVerdict::Recorded { claim_uid: "receiving".to_owned(), publish_deadline: 3 };
                 policy.records.then_some(Answer::Commit(verdict))
             }
-            QuestionKind::Guarded(guarded) => {
+            QuestionKind::Guarded { guarded, untouched } => {
                 let mut policy = policy.lock().unwrap();
                 policy.guarded.push(guarded.clone());
+                policy.untouched = Some(*untouched);
                 policy.records.then_some(Answer::Guarded)
             }
             QuestionKind::Published(_) => {

@@ -4,6 +4,7 @@ use super::world::{World, commit, hello};
 use scribe_core::decision::{Action, Child, SyncResult};
 use scribe_crds::names;
 use scribe_crds::v1alpha1::{DeletionPolicy, Phase};
+use scribe_mover_contract::guards::Guard;
 use scribe_mover_contract::peer::{PublicationState, Verdict};
 
 const T1: &str = "2026-03-04T05:00:00Z";
@@ -71,6 +72,16 @@ fn what_was_broken_off_is_not_a_replica() {
     assert!(matches!(world.shake(hello("b", 2, T2)), Verdict::Send { clean: false, .. }));
     world.commit(commit("b", 2, T2));
     assert!(image(&world).is_some());
+}
+
+#[test]
+fn a_claim_that_a_guard_has_saved_is_still_the_replica() {
+    let mut world = listening();
+    world.sync("a", T1);
+    world.shake(hello("b", 1, T2));
+    world.guarded_after("b", Guard::EmptySource, true);
+    assert!(image(&world).is_some(), "{}", promotable(&world));
+    assert!(promotable(&world).starts_with("True"), "{}", promotable(&world));
 }
 
 #[test]

@@ -60,6 +60,19 @@ fn nothing_is_pruned_from_a_guarded_sync_to_the_next_commit() {
 }
 
 #[test]
+fn a_claim_that_nobody_has_written_to_is_what_it_was() {
+    let mut world = World::listening();
+    world.sync("a", T1);
+    for (sync, untouched, is_clean) in [("b", true, true), ("c", false, false), ("d", true, false)] {
+        assert!(matches!(world.shake(hello(sync, 1, T2)), Verdict::Send { .. }));
+        world.guarded_after(sync, guards::Guard::EmptySource, untouched);
+        // Of one that was dirty before, nothing is known.
+        assert_eq!(world.status().dirty.is_none(), is_clean, "{sync}");
+    }
+    assert!(matches!(world.shake(hello("e", 1, T2)), Verdict::Send { clean: false, .. }));
+}
+
+#[test]
 fn a_guarded_sync_can_not_be_committed_any_more() {
     let mut world = guarded();
     assert!(matches!(world.commit(commit("c", 1, T3)), CommitVerdict::Refused { .. }));

@@ -82,6 +82,11 @@ impl World {
 
     /// A guard keeps the source of the session from sending.
     pub fn guarded(&mut self, sync: &str, guard: Guard) -> u64 {
+        self.guarded_after(sync, guard, false)
+    }
+
+    /// And whether nothing was written before it did.
+    pub fn guarded_after(&mut self, sync: &str, guard: Guard, untouched: bool) -> u64 {
         let forecast = Forecast {
             source_files: 40,
             files: 1000,
@@ -90,14 +95,15 @@ impl World {
             bytes: Some(1 << 30),
             deleted_bytes: 1 << 29,
         };
-        let id = self.ask(QuestionKind::Guarded(Guarded {
+        let guarded = Guarded {
             sync_id: sync.into(),
             attempt: 1,
             claim_uid: "west-claim".into(),
             guard,
             percent: 50,
             forecast,
-        }));
+        };
+        let id = self.ask(QuestionKind::Guarded { guarded, untouched });
         self.settle();
         assert_eq!(self.answer_to(id), &Answer::Guarded);
         id
@@ -189,7 +195,7 @@ impl World {
             }
             (QuestionKind::Published(_), Answer::Published(_)) => {}
             // The mover ends the session when it has heard that it is recorded.
-            (QuestionKind::Guarded(guarded), Answer::Guarded) => {
+            (QuestionKind::Guarded { guarded, .. }, Answer::Guarded) => {
                 let known = status.guarded.as_ref().is_some_and(|known| known.sync_id == guarded.sync_id);
                 let session = mover.session.as_ref().filter(|_| mover.seal.is_none());
                 if session.is_some_and(|session| session.sync_id == guarded.sync_id) {
