@@ -3,6 +3,7 @@
 //! The clusters are there when these tests run (`cargo xtask test e2e` sees to that); each test has namespaces of its own in them.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod classes;
 mod copy_methods;
 mod deletion;
 mod faults;
