@@ -28,7 +28,7 @@ async fn replica(world: &World, name: &str, data_time: &str, sync: &str) -> Resu
                 names::PUBLISHED: data_time,
             }
         },
-        "spec": { "volumeSnapshotClassName": "cheap", "source": { "persistentVolumeClaimName": "scribe-dst-db" } }
+        "spec": { "volumeSnapshotClassName": "cheap", "source": { "persistentVolumeClaimName": "a-claim-of-then" } }
     });
     let api = world.api::<VolumeSnapshot>();
     api.create(&PostParams::default(), &serde_json::from_value(snapshot)?).await?;
