@@ -3,6 +3,7 @@
 
 mod destination;
 mod slots;
+mod render;
 mod source;
 
 /// How many seeds a test of random events goes through: many times more under `cargo xtask test --exhaustive`.

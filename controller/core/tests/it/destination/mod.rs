@@ -7,7 +7,6 @@ mod direct;
 mod guards;
 mod publication;
 mod refusals;
-mod render;
 mod rivals;
 mod sessions;
 mod setup;

@@ -382,7 +382,7 @@ fn answers_do_not_wait_for_writes_that_may_be_refused() {
         rsync.capacity = Some(k8s_openapi::apimachinery::pkg::api::resource::Quantity("20Gi".into()));
         rsync.service_annotations.insert("not/a/key".into(), String::new());
     });
-    let log = super::render::decision(&world.decide(), None);
+    let log = crate::render::decision(&world.decide(), None);
     let then = log.lines().filter_map(|line| line.strip_prefix("  then   "));
     let then: Vec<String> = then.map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(then, [&format!("answer {id}:"), "create Snapshot", "apply Service", "apply Claim"]);
@@ -396,7 +396,7 @@ fn a_replica_that_may_not_be_deleted_does_not_hold_up_the_next() {
     world.shake(hello("c", 1, "2026-03-04T05:10:00Z"));
     world.ask_commit(commit("c", 1, "2026-03-04T05:10:00Z"));
     world.spec(|spec| spec.retain.get_or_insert_default().last = 1);
-    let log = super::render::decision(&world.decide(), None);
+    let log = crate::render::decision(&world.decide(), None);
     let position = |what: &str| log.find(what).unwrap_or_else(|| panic!("no {what}: {log}"));
     assert!(position("create Snapshot") < position("delete Snapshot"));
 }

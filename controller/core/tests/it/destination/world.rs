@@ -8,7 +8,7 @@ mod secrets;
 pub use mover::{commit, hello};
 pub use secrets::{Conflict, OWN, SOURCE, StoredSecret};
 
-use super::render;
+use crate::render;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
