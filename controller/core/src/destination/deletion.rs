@@ -158,7 +158,8 @@ fn remove_claim(view: &View<'_>, claim: &PersistentVolumeClaim, draft: &mut Draf
 
 fn remove_replica(snapshot: &VolumeSnapshot, draft: &mut Draft) {
     if !is_leaving(&snapshot.metadata) {
-        draft.then.push(Action::Delete(leftovers::reference(snapshot)));
+        let name = name_of(&snapshot.metadata);
+        draft.then.push(delete(ChildKind::Snapshot, name, snapshot.metadata.uid.clone()));
     }
 }
 

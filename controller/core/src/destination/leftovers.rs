@@ -37,8 +37,17 @@ pub(super) fn remaining(view: &View<'_>, status: &DestinationStatus) -> Vec<Stri
 
 fn still_there<'a>(view: &'a View<'_>, status: &'a DestinationStatus) -> impl Iterator<Item = &'a String> {
     status.releasing.iter().filter(|name| {
-        view.seen.contents.iter().any(|content| content.metadata.name.as_deref() == Some(name.as_str()))
+        view.seen.contents.iter().any(|content| {
+            content.metadata.name.as_deref() == Some(name.as_str()) && !is_of_replica(view, content)
+        })
     })
+}
+
+/// Whether a content is that of a replica after all: another controller published it when this one had just given it up. It stays, and
+/// nothing waits for its end.
+fn is_of_replica(view: &View<'_>, content: &VolumeSnapshotContent) -> bool {
+    let uid = content.spec.volume_snapshot_ref.uid.as_deref();
+    view.replicas.iter().any(|replica| Some(replica.uid) == uid)
 }
 
 /// Has every leftover deleted, its content first. With the status goes the record of what is waited for: once the snapshot is gone,
@@ -68,13 +77,14 @@ pub(super) fn remove(view: &View<'_>, draft: &mut Draft) {
     }
 }
 
-/// Names a snapshot for deletion.
-pub(super) fn reference(snapshot: &VolumeSnapshot) -> ChildRef {
+/// Names a snapshot for deletion, as it was seen: another controller may be publishing it at this very moment, and what is published is
+/// no leftover.
+fn reference(snapshot: &VolumeSnapshot) -> ChildRef {
     ChildRef {
         kind: ChildKind::Snapshot,
         name: name_of(&snapshot.metadata),
         uid: snapshot.metadata.uid.clone(),
-        resource_version: None,
+        resource_version: snapshot.metadata.resource_version.clone(),
     }
 }
 

@@ -170,6 +170,30 @@ fn giving_up_is_recorded_before_anything_is_deleted() {
     assert_eq!(world.status().releasing, Vec::<String>::new());
 }
 
+/// One controller is late, and gives up what the other publishes at the same moment.
+#[test]
+fn a_snapshot_that_is_published_meanwhile_is_no_leftover() {
+    let mut world = received();
+    world.content_policy = "Retain";
+    world.pass_time(600);
+    let giving_up = world.decide();
+    world.snapshots_ready();
+    let publishing = world.decide();
+    world.carry_out(&giving_up, 1);
+    let removing = world.decide();
+    for action in publishing.then {
+        world.act_under(&mut None, &action).expect("nobody has changed the snapshot");
+    }
+    world.carry_out(&removing, usize::MAX);
+    world.settle();
+    assert_eq!(world.snapshots(), [format!("{FIRST}*")], "what was published is deleted");
+    assert!(world.status().received.as_ref().unwrap().gave_up.is_none());
+    // Its content stays with it, and holds up nothing.
+    assert_eq!(world.status().releasing, Vec::<String>::new());
+    assert_eq!(world.contents().len(), 1);
+    assert!(matches!(world.shake(hello("b", 1, T2)), Verdict::Send { clean: true, .. }));
+}
+
 #[test]
 fn the_next_sync_goes_on_after_a_publication_was_given_up() {
     let mut world = World::listening();

@@ -308,6 +308,7 @@ impl World {
                 assert!(status.creation_time.is_some(), "published before it was cut");
                 snapshot.metadata.annotations = Some(annotations.clone());
                 snapshot.metadata.owner_references = None;
+                snapshot.metadata.resource_version = Some(format!("{resource_version}-published"));
             }
             Action::AdoptSnapshot { name, uid, resource_version, from } => {
                 let meta = &mut self.snapshot(name).metadata;
@@ -433,7 +434,10 @@ impl World {
         let at = self.seen.snapshots.iter().position(|snapshot| snapshot.metadata.uid == child.uid);
         let Some(at) = at else { return };
         let version = &self.seen.snapshots[at].metadata.resource_version;
-        assert!(child.resource_version.is_none() || child.resource_version == *version, "it has changed");
+        if child.resource_version.is_some() && child.resource_version != *version {
+            // It has changed, and is not the one that was meant any more.
+            return;
+        }
         let good = |snapshot: &VolumeSnapshot| {
             has_annotation(&snapshot.metadata, names::PUBLISHED)
                 && snapshot.status.as_ref().is_some_and(|status| status.ready_to_use == Some(true))
