@@ -182,7 +182,7 @@ fn a_snapshot_that_is_published_meanwhile_is_no_leftover() {
     world.carry_out(&giving_up, 1);
     let removing = world.decide();
     for action in publishing.then {
-        world.act_under(&mut None, &action).expect("nobody has changed the snapshot");
+        world.act(&action).expect("nobody has changed the snapshot");
     }
     world.carry_out(&removing, usize::MAX);
     world.settle();

@@ -6,7 +6,7 @@ mod mover;
 mod secrets;
 
 pub use mover::{commit, hello};
-pub use secrets::{Conflict, OWN, SOURCE, StoredSecret};
+use secrets::{Conflict, StoredSecret};
 
 use crate::render;
 use jiff::{SignedDuration, Timestamp};
@@ -220,33 +220,6 @@ impl World {
         self.seen.destination.metadata.resource_version = Some(self.version.to_string());
     }
 
-    /// One write of a controller that last saw or wrote the destination at `version`.
-    pub fn act_under(&mut self, version: &mut Option<String>, action: &Action) -> Result<(), Conflict> {
-        let meta = &self.seen.destination.metadata;
-        if matches!(action, Action::AddFinalizer) && meta.resource_version != *version {
-            return Err(Conflict);
-        }
-        self.act(action)?;
-        if matches!(action, Action::AddFinalizer) {
-            version.clone_from(&self.seen.destination.metadata.resource_version);
-        }
-        Ok(())
-    }
-
-    /// The status, by a controller that last saw or wrote the destination at `version`.
-    pub fn write_status_under(
-        &mut self,
-        version: &mut Option<String>,
-        status: DestinationStatus,
-    ) -> Result<(), Conflict> {
-        if self.seen.destination.metadata.resource_version != *version {
-            return Err(Conflict);
-        }
-        self.write_status(&status);
-        version.clone_from(&self.seen.destination.metadata.resource_version);
-        Ok(())
-    }
-
     /// Passes until nothing changes any more, then asserts that one more does nothing. What was done, as text.
     pub fn settle(&mut self) -> String {
         let mut log = String::new();
@@ -264,7 +237,8 @@ impl World {
         panic!("it does not settle:\n{log}");
     }
 
-    fn act(&mut self, action: &Action) -> Result<(), Conflict> {
+    /// One write.
+    pub fn act(&mut self, action: &Action) -> Result<(), Conflict> {
         match action {
             Action::AddFinalizer => {
                 self.seen.destination.metadata.finalizers = Some(vec![names::FINALIZER.to_owned()]);

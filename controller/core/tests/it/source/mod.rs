@@ -7,7 +7,6 @@ mod copy_methods;
 mod deletion;
 mod failures;
 mod guards;
-mod model;
 mod objective;
 mod objects;
 mod slots;
