@@ -3,8 +3,9 @@
 
 mod destination;
 mod model;
-mod slots;
 mod render;
+mod scenarios;
+mod slots;
 mod source;
 
 /// How many seeds a test of random events goes through: many times more under `cargo xtask test --exhaustive`.

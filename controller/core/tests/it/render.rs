@@ -41,7 +41,7 @@ pub fn decision(decision: &Decision<DestinationStatus>, before: Option<&Destinat
 }
 
 /// The leaves in which two documents differ.
-fn differences(path: &str, before: &Value, after: &Value) -> Vec<String> {
+pub fn differences(path: &str, before: &Value, after: &Value) -> Vec<String> {
     if before == after {
         return Vec::new();
     }

@@ -8,4 +8,4 @@ mod publication;
 mod refusals;
 mod sessions;
 mod setup;
-mod world;
+pub mod world;

@@ -68,9 +68,12 @@ pub fn act<S: Side>(world: &mut World, writer: &mut Writer, action: &Action) -> 
             };
             world.api(writer.in_west).patch(name, Some(uid), Some(resource_version), change)
         }
-        Action::UnlabelClaim { name, uid } => {
+        Action::UnlabelClaim { name, uid, labels, annotations } => {
             let change = |claim: &mut PersistentVolumeClaim| {
-                claim.metadata.labels.get_or_insert_default().remove(names::OWNER_UID);
+                for label in labels {
+                    claim.metadata.labels.get_or_insert_default().remove(*label);
+                }
+                claim.metadata.annotations.get_or_insert_default().extend(annotations.clone());
             };
             // Gone, or another claim by that name.
             let _ = world.api(writer.in_west).patch(name, Some(uid), None, change);
@@ -83,6 +86,14 @@ pub fn act<S: Side>(world: &mut World, writer: &mut Writer, action: &Action) -> 
             let change = |snapshot: &mut VolumeSnapshot| {
                 snapshot.metadata.annotations.get_or_insert_default().extend(annotations.clone());
                 snapshot.metadata.owner_references = None;
+            };
+            world.api(writer.in_west).patch(name, Some(uid), Some(resource_version), change)
+        }
+        Action::AdoptSnapshot { name, uid, resource_version, from } => {
+            let change = |snapshot: &mut VolumeSnapshot| {
+                let meta = &mut snapshot.metadata;
+                meta.labels.get_or_insert_default().insert(names::OWNER_UID.to_owned(), owner);
+                meta.annotations.get_or_insert_default().insert(names::ADOPTED_FROM.to_owned(), from.clone());
             };
             world.api(writer.in_west).patch(name, Some(uid), Some(resource_version), change)
         }
@@ -117,7 +128,7 @@ fn answered(
     let has_to_wait = match answer {
         Answer::Handshake(said) => matches!(said.verdict, Verdict::Wait { .. }),
         Answer::Published(state) => matches!(state, PublicationState::NotYet { .. }),
-        Answer::Commit(_) => false,
+        Answer::Commit(_) | Answer::Guarded => false,
     };
     if let Some(seal) = receiver.seal.filter(|_| has_to_wait && world.lie == Some(Lie::UnsealBeforeCut)) {
         receiver.order(&Order::Unseal { seal });

@@ -12,6 +12,7 @@ use scribe_core::destination::are_keys_open;
 use scribe_core::observed::{
     DestinationObserved, KeySecrets, Refusal, SecretSeen, SourceObserved, Surroundings,
 };
+use scribe_core::slots::SlotsSeen;
 use scribe_crds::names;
 use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
 use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource};
@@ -109,8 +110,13 @@ impl SourceGlance {
             around: surroundings(world.west.api.cluster_id, refusals),
             source: self.source,
             cuts,
+            snapshots_available: true,
+            snapshots: Vec::new(),
+            contents: Vec::new(),
+            users: Vec::new(),
             pods,
             mover,
+            slots: SlotsSeen::default(),
         }
     }
 }
@@ -211,6 +217,7 @@ impl DestinationGlance {
             snapshots_available: true,
             snapshots,
             restores: Vec::new(),
+            snapshot_class: None,
             contents,
             mover,
         };

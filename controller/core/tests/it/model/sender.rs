@@ -131,6 +131,8 @@ impl Sender {
                     fidelity: Vec::new(),
                     warnings: Vec::new(),
                     recovery_point: self.recovery_point.clone(),
+                    guarded: None,
+                    guards_passed: false,
                 };
                 world.end_sender(self, &termination);
                 Some("ends")

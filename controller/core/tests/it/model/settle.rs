@@ -188,7 +188,8 @@ impl World {
         expect(status.current_sync.is_none(), "the destination still has a sync")?;
         expect(status.consecutive_failures == 0 && sent.consecutive_failures == 0, "failures are counted")?;
         expect(status.recovery_point == sent.recovery_point, "the sides differ in the recovery point")?;
-        let kept = usize::try_from(destination.spec.retain.last).unwrap_or(usize::MAX);
+        let kept =
+            usize::try_from(destination.spec.retain.clone().unwrap_or_default().last).unwrap_or(usize::MAX);
         expect(status.replicas.len() <= kept, "too many replicas")?;
         for (all, kind, wanted) in [
             (&sent.conditions, conditions::DEGRADED, "False"),

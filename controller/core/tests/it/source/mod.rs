@@ -13,4 +13,4 @@ mod slots;
 mod spec;
 mod story;
 mod triggers;
-mod world;
+pub mod world;

@@ -39,8 +39,13 @@ impl World {
     }
 
     pub(super) fn observe_secrets(&mut self) {
+        self.seen.key_secrets = self.look_at_keys();
+    }
+
+    /// The Secrets with the keys, while they are looked at.
+    pub fn look_at_keys(&self) -> Option<KeySecrets> {
         let look = || KeySecrets { own: self.look_at(OWN), source: self.look_at(SOURCE) };
-        self.seen.key_secrets = are_keys_open(&self.seen.destination).then(look);
+        are_keys_open(&self.seen.destination).then(look)
     }
 
     pub(super) fn create_secret(&mut self, secret: &Secret) -> Result<(), Conflict> {
