@@ -60,6 +60,7 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
     let (namespace, uid) = identity(&source.metadata);
     let name = &source.spec.source_pvc;
     ctx.router.follow_claim(uid, namespace, name);
+    let sync = source.status.as_ref().and_then(|status| status.current_sync.as_ref());
     let (claim, cuts, pods, users, own_snapshots, permissions) = tokio::try_join!(
         get::<PersistentVolumeClaim>(ctx, namespace, name),
         owned::<PersistentVolumeClaim>(ctx, namespace, uid),
@@ -80,12 +81,12 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
         .chain(snapshots.iter().filter(|snapshot| !is_ready(snapshot)).map(|snapshot| &snapshot.metadata))
         .collect();
     let pending_since = youngest(&unfinished);
-    let warnings = warnings(ctx, namespace, &unfinished).await?;
+    let events = if unfinished.is_empty() { Vec::new() } else { warning_events(ctx, namespace).await? };
+    let warnings = about(events, &unfinished);
     let around = surroundings(ctx, &source.metadata, permissions, warnings);
     let volume = volume::reach(ctx, uid, claim.as_ref(), &cuts, &pods).await?;
     // Last: who asks for a slot has seen his own pods, and whoever was counted after them.
     let slots = SlotsSeen { slots: ctx.slots.view(), volume };
-    let sync = source.status.as_ref().and_then(|status| status.current_sync.as_ref());
     let mover_name = sync.map(|sync| names::source_pod(&source.name_any(), &sync.id, sync.attempt));
     let mover = ctx.movers.follow(uid, &pods, mover_name.as_deref(), &around.control_token);
     let observed = SourceObserved {
@@ -135,15 +136,7 @@ pub async fn destination(
         is_owned(&snapshot.metadata, uid) || is_of(snapshot, &claim_name) || is_left(snapshot)
     });
     let is_ours = |snapshot: &VolumeSnapshot| is_owned(&snapshot.metadata, uid);
-    let unpublished = snapshots.iter().filter(|snapshot| is_ours(snapshot) && !is_published(snapshot));
-    let releasing = destination.status.as_ref().map(|status| status.releasing.as_slice()).unwrap_or_default();
-    let known = snapshots_available.then_some(snapshots.as_slice());
-    let (contents, restores, snapshot_class) = tokio::try_join!(
-        snapshots::contents(ctx, unpublished.collect(), releasing),
-        restores::of(ctx, namespace, uid, &snapshots),
-        classes::of(ctx, destination, known, is_ours),
-    )?;
-    let unfinished: Vec<&ObjectMeta> = claim
+    let mut unfinished: Vec<&ObjectMeta> = claim
         .iter()
         .filter(|claim| !is_bound(claim))
         .map(|claim| &claim.metadata)
@@ -155,10 +148,21 @@ pub async fn destination(
                 .filter(|snapshot| is_owned(&snapshot.metadata, uid) && !is_published(snapshot))
                 .map(|snapshot| &snapshot.metadata),
         )
-        .chain(contents.iter().map(|content| &content.metadata))
         .collect();
+    let releasing = destination.status.as_ref().map(|status| status.releasing.as_slice()).unwrap_or_default();
+    let unpublished = snapshots.iter().filter(|snapshot| is_ours(snapshot) && !is_published(snapshot));
+    let is_finished = unfinished.is_empty() && releasing.is_empty();
+    let known = snapshots_available.then_some(snapshots.as_slice());
+    // All at once: between a snapshot that is ready and its publication there are two passes.
+    let (contents, restores, snapshot_class, events) = tokio::try_join!(
+        snapshots::contents(ctx, unpublished.collect(), releasing),
+        restores::of(ctx, namespace, uid, &snapshots),
+        classes::of(ctx, destination, known, is_ours),
+        async { if is_finished { Ok(Vec::new()) } else { warning_events(ctx, namespace).await } },
+    )?;
+    unfinished.extend(contents.iter().map(|content| &content.metadata));
     let pending_since = youngest(&unfinished);
-    let warnings = warnings(ctx, namespace, &unfinished).await?;
+    let warnings = about(events, &unfinished);
     let around = surroundings(ctx, &destination.metadata, permissions, warnings);
     let mover = ctx.movers.follow(uid, &pods, Some(&base), &around.control_token);
     let service = service.filter(|service| is_owned(&service.metadata, uid));
@@ -222,11 +226,12 @@ fn labelled(uid: &str) -> ListParams {
     ListParams::default().labels(&format!("{}={uid}", names::OWNER_UID))
 }
 
-/// The pods that use the source claim, if a mover is to read it beside them.
+/// The pods that use the source claim: a mover is to read it beside them, or a clone is to be made where they run.
 async fn users(ctx: &Context, source: &ReplicationSource) -> Result<Vec<Pod>, ObserveError> {
     let spec = source.spec.rsync.as_ref().map(|rsync| rsync.copy_method);
-    let sync = source.status.as_ref().and_then(|status| status.current_sync.as_ref()?.copy_method);
-    if spec != Some(SourceCopyMethod::Direct) && sync != Some(SourceCopyMethod::Direct) {
+    let sync = source.status.as_ref().and_then(|status| status.current_sync.as_ref());
+    let is_direct = [spec, sync.and_then(|sync| sync.copy_method)].contains(&Some(SourceCopyMethod::Direct));
+    if sync.is_some_and(|sync| sync.cut.is_some()) && !is_direct {
         return Ok(Vec::new());
     }
     let (namespace, uid) = identity(&source.metadata);
@@ -261,24 +266,21 @@ async fn annotation(ctx: &Context, namespace: &str, key: &str) -> Result<Option<
     Ok(meta.and_then(|meta| meta.annotations().get(key).cloned()))
 }
 
-/// What Kubernetes warned of about these objects, newest last.
-async fn warnings(
-    ctx: &Context,
-    namespace: &str,
-    about: &[&ObjectMeta],
-) -> Result<Vec<Warning>, ObserveError> {
-    if about.is_empty() {
-        return Ok(Vec::new());
-    }
+/// What Kubernetes warned of in a namespace.
+async fn warning_events(ctx: &Context, namespace: &str) -> Result<Vec<Event>, ObserveError> {
     let api: Api<Event> = Api::namespaced(ctx.client.clone(), namespace);
     let list = api.list(&ListParams::default().fields("type=Warning")).await;
-    let mut events = list.map_err(failed(format!("Events of {namespace}")))?.items;
+    Ok(list.map_err(failed(format!("Events of {namespace}")))?.items)
+}
+
+/// The warnings about these objects, newest last.
+fn about(mut events: Vec<Event>, objects: &[&ObjectMeta]) -> Vec<Warning> {
     events.retain(|event| {
         let uid = event.involved_object.uid.as_deref();
-        uid.is_some() && about.iter().any(|meta| meta.uid.as_deref() == uid)
+        uid.is_some() && objects.iter().any(|meta| meta.uid.as_deref() == uid)
     });
     events.sort_by_key(last_seen);
-    Ok(events.into_iter().filter_map(warning).collect())
+    events.into_iter().filter_map(warning).collect()
 }
 
 fn warning(event: Event) -> Option<Warning> {

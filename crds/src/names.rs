@@ -53,6 +53,10 @@ pub const RELATIONSHIP: &str = "scribe.dev/relationship";
 /// Annotation of a namespace: movers may run as root there, if it is `"true"`.
 pub const PRIVILEGED_MOVERS: &str = "scribe.dev/privileged-movers";
 
+/// Kubernetes' own annotation of a claim of a class with `WaitForFirstConsumer`: the node for which its volume is to be made. With it, the claim
+/// waits no longer for a pod.
+pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+
 /// Annotation of the controller's own namespace: everything in the cluster is paused, as by `spec.paused`, unless the value is `"false"`.
 pub const PAUSE_ALL: &str = "scribe.dev/pause-all";
 

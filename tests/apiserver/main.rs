@@ -6,6 +6,7 @@ mod failures;
 mod leadership;
 mod limits;
 mod pause;
+mod placement;
 mod rules;
 mod secrets;
 mod sources;

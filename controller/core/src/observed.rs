@@ -80,7 +80,7 @@ pub struct SourceObserved {
     pub snapshots: Vec<VolumeSnapshot>,
     /// The contents of those, and every content that `status.releasing` names.
     pub contents: Vec<VolumeSnapshotContent>,
-    /// The pods that use the source claim, whosever they are: read only where the claim itself is the cut.
+    /// The pods that use the source claim, whosever they are: read while there is no cut yet, and where the claim itself is the cut.
     pub users: Vec<Pod>,
     /// Every pod that bears this object's owner label.
     pub pods: Vec<Pod>,

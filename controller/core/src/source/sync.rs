@@ -1,13 +1,14 @@
 //! A sync that runs.
 
 use super::attempt;
-use super::cut::{self, Cut, CutState, Mount, MoverPlace};
+use super::cut::{self, Cut, CutState, MoverPlace};
 use super::ending::{end_aborted, end_failed, failure, learn_recovery_point, succeed};
 use super::outcome::{self, Ending};
 use super::validate::{Plan, ValidSource};
 use super::{CLOCK_TOLERANCE, Pass, after, guards, report, slot};
 use crate::backoff;
 use crate::decision::{Action, Child};
+use crate::slots::Claim;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -178,7 +179,9 @@ fn with_cut(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, pod: Option
         return give_up_cut(pass, sync, pod, cut, limit);
     }
     match pod {
-        None if matches!(cut.mount, Mount::Later) => {
+        None if cut.mount.is_made_without_pod() => {
+            // The mover comes next, and its place is not given away meanwhile.
+            pass.out.slot = Claim::Keeps;
             pass.wake_at(deadline);
             let words = cut::words(pass, cut, None);
             report::cutting(pass, &sync, &words);

@@ -1,9 +1,11 @@
 //! A clone of the claim.
 
+use super::direct::used_on;
 use super::{Cut, CutState, Mount, build_claim, dimensions, metadata, phase, source_uid};
 use crate::source::Pass;
 use crate::source::validate::ValidSource;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, TypedLocalObjectReference};
+use scribe_crds::names;
 use scribe_crds::v1alpha1::{Consistency, CurrentSync};
 
 pub fn state<'a>(pass: &Pass<'a>, sync: &CurrentSync, running: bool) -> CutState<'a> {
@@ -41,6 +43,11 @@ pub fn state<'a>(pass: &Pass<'a>, sync: &CurrentSync, running: bool) -> CutState
     }
 }
 
+/// Builds the clone of a claim.
+///
+/// Where the class waits for a first consumer, the clone is made for the node on which the claim is in use: the driver serves that node, and a
+/// clone has to be where its original is. Scheduled first, the mover would wait for it: the scheduler looks only once a second whether a claim
+/// is bound. If the first cut was not made in time, whatever the cause, the scheduler has its say.
 pub fn build(
     pass: &Pass<'_>,
     valid: &ValidSource,
@@ -53,5 +60,9 @@ pub fn build(
         name: pass.seen.source.spec.source_pvc.clone(),
     };
     let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-    build_claim(metadata(pass, sync, uid), dimensions(valid, claim), source)
+    let mut metadata = metadata(pass, sync, uid);
+    if let Some(node) = used_on(pass, claim).filter(|_| sync.attempt == 1) {
+        metadata.annotations.get_or_insert_default().insert(names::SELECTED_NODE.to_owned(), node.to_owned());
+    }
+    build_claim(metadata, dimensions(valid, claim), source)
 }

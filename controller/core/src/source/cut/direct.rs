@@ -91,6 +91,13 @@ impl MoverPlace {
     }
 }
 
+/// The node of a pod that runs and uses the claim.
+pub fn used_on<'a>(pass: &Pass<'a>, claim: &PersistentVolumeClaim) -> Option<&'a str> {
+    let name = claim.metadata.name.as_deref().unwrap_or_default();
+    let users = pass.seen.users.iter().filter(|pod| uses_claim(pod, name));
+    users.filter(|pod| runs(pod) == (true, true)).find_map(node)
+}
+
 fn node(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
 }

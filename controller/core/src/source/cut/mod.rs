@@ -73,6 +73,19 @@ impl<'a> Mount<'a> {
         }
     }
 
+    /// Whether it comes to be without a pod that waits for it. The provisioner takes the node away from a claim that cannot be made for it.
+    pub fn is_made_without_pod(&self) -> bool {
+        let has_node = |claim: &PersistentVolumeClaim| {
+            let annotations = claim.metadata.annotations.as_ref();
+            annotations.is_some_and(|all| all.contains_key(names::SELECTED_NODE))
+        };
+        match self {
+            Self::Later => true,
+            Self::Pending(claim) => has_node(claim),
+            Self::Due | Self::Bound(_) => false,
+        }
+    }
+
     /// Whether a pod can read it.
     pub fn is_bound(&self) -> bool {
         matches!(self, Self::Bound(_))

@@ -13,7 +13,7 @@ const DIRECT: &str =
 const CUT: &str = "scribe-src-db-sync0001";
 
 /// A pod of somebody else's that uses the claim.
-fn user(name: &str, node: &str, phase: &str) -> Pod {
+pub fn user(name: &str, node: &str, phase: &str) -> Pod {
     yaml(&format!(
         "
 metadata: {{name: {name}, namespace: shop, uid: {name}-uid}}

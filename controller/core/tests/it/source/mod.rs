@@ -9,6 +9,7 @@ mod failures;
 mod guards;
 mod objective;
 mod objects;
+mod placement;
 mod slots;
 mod spec;
 mod story;
