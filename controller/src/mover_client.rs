@@ -260,7 +260,8 @@ fn compare(known: &MoverState, state: &MoverState) -> News {
         || known.session != state.session
         || known.questions != state.questions
         || known.abilities != state.abilities
-        || known.last_failure != state.last_failure;
+        || known.last_failure != state.last_failure
+        || known.ended != state.ended;
     if significant {
         News::Significant
     } else if known.progress != state.progress

@@ -139,6 +139,7 @@ async fn read_state<O: Orders>(
     State(shared): State<Arc<Shared<O>>>,
     Query(poll): Query<Poll>,
 ) -> Json<MoverState> {
+    shared.state.hear(poll.after);
     let wait = Duration::from_secs(poll.wait).min(MAX_WAIT);
     let changed = tokio::time::timeout(wait, shared.state.after(poll.after)).await;
     Json(changed.unwrap_or_else(|_| shared.state.current()))
@@ -202,6 +203,15 @@ mod tests {
             // Its connection stays open as long as it lives.
             connected.push(client);
         }
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_more_has_heard_what_was() {
+        const LONG: Duration = Duration::from_secs(600);
+        let (address, state) = api().await;
+        let url = format!("{address}/v1/state?after={}", state.current().revision);
+        reqwest::Client::new().get(url).bearer_auth("right").send().await.unwrap();
+        assert!(state.heard(Duration::ZERO, LONG).await);
     }
 
     #[tokio::test]

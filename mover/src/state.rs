@@ -3,12 +3,16 @@
 use scribe_mover_contract::PROTOCOL;
 use scribe_mover_contract::control::{Activity, MoverState};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// The one place that holds the state. Clones share it.
 #[derive(Clone, Debug)]
 pub struct StateCell {
     sender: Arc<watch::Sender<MoverState>>,
+    /// The revision that the controller has seen last. None: it has not asked yet.
+    heard: Arc<watch::Sender<Option<u64>>>,
 }
 
 impl StateCell {
@@ -30,8 +34,9 @@ impl StateCell {
             free_bytes: None,
             capacity_bytes: None,
             last_failure: None,
+            ended: None,
         };
-        Self { sender: Arc::new(watch::Sender::new(state)) }
+        Self { sender: Arc::new(watch::Sender::new(state)), heard: Arc::new(watch::Sender::new(None)) }
     }
 
     /// Random for each start of the process.
@@ -57,6 +62,22 @@ impl StateCell {
         self.sender.borrow().clone()
     }
 
+    /// Takes note that the controller asks for what comes after a revision: so it has seen that one. Revisions of an earlier process in this
+    /// place count as none.
+    pub fn hear(&self, after: u64) {
+        let after = if after <= self.sender.borrow().revision { after } else { 0 };
+        self.heard.send_modify(|seen| *seen = Some(seen.map_or(after, |seen| seen.max(after))));
+    }
+
+    /// Waits until the controller has seen the state as it is now: for `patience` if it has asked at all by then, and else for `first` only.
+    /// Whether it has.
+    pub async fn heard(&self, first: Duration, patience: Duration) -> bool {
+        let revision = self.sender.borrow().revision;
+        let mut heard = self.heard.subscribe();
+        let asked = timeout(first, heard.wait_for(Option::is_some)).await.is_ok();
+        asked && timeout(patience, heard.wait_for(|seen| *seen == Some(revision))).await.is_ok()
+    }
+
     /// The state as soon as its revision is another than `after`.
     pub async fn after(&self, after: u64) -> MoverState {
         let mut receiver = self.sender.subscribe();
@@ -78,6 +99,24 @@ mod tests {
         assert_eq!(cell.current().revision, first);
         cell.change(|state| state.activity = Activity::Listening);
         assert_eq!(cell.after(first).await.revision, first + 1);
+    }
+
+    #[tokio::test]
+    async fn the_controller_has_heard_when_it_asks_for_more() {
+        const LONG: Duration = Duration::from_secs(600);
+        let cell = StateCell::new();
+        // Nobody has asked: there is little to wait for.
+        assert!(!cell.heard(Duration::ZERO, LONG).await);
+        let before = cell.current().revision;
+        cell.hear(before);
+        cell.change(|state| state.activity = Activity::Finished);
+        assert!(!cell.heard(LONG, Duration::ZERO).await);
+        cell.hear(u64::MAX);
+        assert!(!cell.heard(LONG, Duration::ZERO).await);
+        let waiting = cell.clone();
+        let waiting = tokio::spawn(async move { waiting.heard(LONG, LONG).await });
+        cell.hear(cell.current().revision);
+        assert!(waiting.await.unwrap());
     }
 
     #[tokio::test]

@@ -31,6 +31,7 @@ fn state(revision: u64, activity: Activity) -> MoverState {
         free_bytes: None,
         capacity_bytes: None,
         last_failure: None,
+        ended: None,
     }
 }
 

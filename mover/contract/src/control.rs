@@ -9,6 +9,7 @@
 //! Every request carries `Authorization: Bearer TOKEN`; without it the answer is 401 and nothing else.
 
 use crate::guards::Guarded;
+use crate::job::Termination;
 use crate::peer::{Abilities, Commit, Counts, Handshake, HandshakeAnswer, PublicationState, Published};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,10 @@ pub struct MoverState {
     /// Destination: how the last session ended that did not commit.
     #[serde(default)]
     pub last_failure: Option<SessionFailure>,
+    /// Source: its last words, while it is about to exit. The same stand in the pod's termination message, which the kubelet shows up to a second
+    /// later. Whoever asks for what comes after this revision has heard them, and the mover waits a little for that.
+    #[serde(default)]
+    pub ended: Option<Box<Termination>>,
 }
 
 /// What a mover is doing.
@@ -198,6 +203,9 @@ pub enum CommitVerdict {
         claim_uid: String,
         /// How long the source should go on asking `published?`, in seconds.
         publish_deadline: u64,
+        /// What has become of it, if it is published already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        published: Option<PublicationState>,
     },
     /// It does not, and will not.
     Refused {

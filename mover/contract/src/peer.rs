@@ -315,6 +315,9 @@ pub enum CommitAnswer {
         claim_uid: String,
         /// How long to go on asking `published?`, in seconds.
         publish_deadline: u64,
+        /// The answer to `published?`, if that is yes already: nothing had changed, or it was committed and published before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        published: Option<PublicationState>,
     },
     /// Not recorded yet: ask again (the controller is away).
     Wait {

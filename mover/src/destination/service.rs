@@ -256,7 +256,7 @@ impl Service {
 
     fn verdict(&self, verdict: CommitVerdict) -> CommitAnswer {
         match verdict {
-            CommitVerdict::Recorded { claim_uid, publish_deadline } => {
+            CommitVerdict::Recorded { claim_uid, publish_deadline, published } => {
                 if claim_uid != self.claim_uid {
                     tracing::warn!(
                         recorded = claim_uid,
@@ -264,7 +264,7 @@ impl Service {
                         "recorded for another claim"
                     );
                 }
-                CommitAnswer::Received { claim_uid, publish_deadline }
+                CommitAnswer::Received { claim_uid, publish_deadline, published }
             }
             CommitVerdict::Refused { reason, message } => CommitAnswer::Refused { reason, message },
         }

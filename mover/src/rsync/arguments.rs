@@ -19,6 +19,8 @@ pub struct Transfer<'a> {
     pub token: u64,
     /// The configuration of ssh, in which the destination is the host `destination`.
     pub ssh_config: &'a Path,
+    /// The socket of the connection that stands already. To connect anew takes longer than a small sync does.
+    pub control: &'a Path,
 }
 
 /// The name of the destination in ssh's configuration.
@@ -61,9 +63,8 @@ impl Transfer<'_> {
     }
 
     /// What says what all of that would do, and does nothing: the same entries and filters, and the same idea of a change of size or time.
-    /// Content and attributes are not looked at. As it writes nothing, it may speak of the root too. `master` is the socket of a
-    /// connection that stands; where it does not any more, there is another.
-    pub fn rehearsal(&self, master: &Path) -> Vec<OsString> {
+    /// Content and attributes are not looked at. As it writes nothing, it may speak of the root too.
+    pub fn rehearsal(&self) -> Vec<OsString> {
         let mut arguments =
             words(&["--dry-run", "--recursive", "--times", "--specials", "--one-file-system"]);
         arguments.extend(words(&["--delete", "--out-format=%i %l"]));
@@ -71,7 +72,7 @@ impl Transfer<'_> {
         self.add_kinds(&mut arguments);
         self.add_comparison(&mut arguments);
         self.add_file_filters(&mut arguments);
-        self.add_ends_over(&mut arguments, Some(master));
+        self.add_ends(&mut arguments);
         arguments
     }
 
@@ -152,17 +153,12 @@ impl Transfer<'_> {
         arguments.extend(self.excludes.iter().map(|pattern| format!("--filter=H {pattern}").into()));
     }
 
+    /// If the connection is gone by then, ssh makes another.
     fn add_ends(&self, arguments: &mut Vec<OsString>) {
-        self.add_ends_over(arguments, None);
-    }
-
-    fn add_ends_over(&self, arguments: &mut Vec<OsString>, master: Option<&Path>) {
         let mut shell = OsString::from("--rsh=ssh -F ");
         shell.push(self.ssh_config);
-        if let Some(master) = master {
-            shell.push(" -S ");
-            shell.push(master);
-        }
+        shell.push(" -S ");
+        shell.push(self.control);
         arguments.push(shell);
         arguments.push(format!("--rsync-path=scribe rsync {}", self.token).into());
         arguments.extend(words(&["./", &format!("{DESTINATION}:.")]));
@@ -198,6 +194,7 @@ mod tests {
             excludes,
             token: 7,
             ssh_config: Path::new("/run/ssh_config"),
+            control: Path::new("/run/master"),
         }
     }
 
@@ -241,6 +238,7 @@ mod tests {
             assert!(arguments.contains(&"--filter=H *.tmp".to_owned()));
             assert!(arguments.contains(&"--filter=P /lost+found/".to_owned()));
             assert_eq!(arguments[arguments.len() - 2..], ["./", "destination:."]);
+            assert!(arguments.contains(&"--rsh=ssh -F /run/ssh_config -S /run/master".to_owned()));
         }
     }
 
@@ -249,7 +247,7 @@ mod tests {
         let excludes = ["*.tmp".to_owned()];
         let able = Abilities { acls: true, user_xattrs: true, ..abilities() };
         let transfer = transfer(&able, &excludes);
-        let rehearsal = text(transfer.rehearsal(Path::new("/run/master")));
+        let rehearsal = text(transfer.rehearsal());
         let has = |option: &str| rehearsal.iter().any(|argument| argument == option);
         assert!(has("--dry-run") && has("--delete") && has("--links") && has("--modify-window=-1"));
         assert!(has("--rsh=ssh -F /run/ssh_config -S /run/master"), "{rehearsal:?}");

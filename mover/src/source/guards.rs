@@ -36,7 +36,7 @@ impl Source<'_> {
             }
         }
         self.show(Activity::Surveying);
-        let tally = match sender.rehearse(session.control_socket()).await? {
+        let tally = match sender.rehearse().await? {
             Sent::SessionOver(message) => return Ok(Some(message)),
             // What changes meanwhile on a live source is within what a forecast may miss.
             Sent::All { summary, .. } | Sent::Restless { summary, .. } => summary,

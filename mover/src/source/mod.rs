@@ -21,6 +21,7 @@ use connect::Route;
 use ending::Notes;
 use exchange::{NoAnswer, exchange, exchange_within};
 use handshake::{Allowed, Next, used};
+use jiff::Timestamp;
 use openssh::Session;
 use reporting::Reporter;
 use scribe_mover_contract::control::{Activity, Progress};
@@ -43,6 +44,12 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(120);
 /// controller may be away. But a destination that hangs must not hold the cut and the source for ever.
 const COMMIT_LIMIT: Duration = Duration::from_secs(3600);
 
+/// How long a mover whose sync is published waits until its controller has heard so. The pod says it too, but the kubelet looks for ended
+/// containers once a second only.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long it waits for a controller that has not asked for anything yet: it does when the kubelet says that the pod runs.
+const FIRST_WORDS: Duration = Duration::from_millis(250);
+
 /// Does the job; returns the exit code.
 ///
 /// # Errors
@@ -53,6 +60,7 @@ pub async fn run(
     state: &StateCell,
     stop: impl Future<Output = ()>,
 ) -> Result<u8> {
+    tracing::info!(sync = job.sync_id, attempt = job.attempt, "the mover starts");
     let mut source = Source { args, job, state, notes: Notes::default() };
     let end = tokio::select! {
         end = source.sync() => end,
@@ -63,9 +71,16 @@ pub async fn run(
         Err(failure) => tracing::error!(sync = source.job.sync_id, "{failure}"),
     }
     let termination = ending::termination(&source.job, end, source.notes);
-    state.change(|state| (state.activity, state.waiting) = (Activity::Finished, None));
     ending::leave(&termination, &args.termination_file)?;
-    Ok(termination.result.exit_code())
+    let (code, is_published) = (termination.result.exit_code(), termination.published);
+    state.change(|state| {
+        (state.activity, state.waiting) = (Activity::Finished, None);
+        state.ended = Some(Box::new(termination));
+    });
+    if is_published && !state.heard(FIRST_WORDS, LAST_WORDS).await {
+        tracing::debug!("the controller has not heard it, and will read it from the pod");
+    }
+    Ok(code)
 }
 
 struct Source<'a> {
@@ -78,6 +93,7 @@ struct Source<'a> {
 /// What a session leads to.
 enum Committed {
     Received { deadline: Duration },
+    Published { data_time: Timestamp, unchanged: bool },
     SessionOver(String),
 }
 
@@ -89,6 +105,7 @@ impl Source<'_> {
         // First of all, so that an unreachable destination is found at once. If the survey takes longer than the connection
         // lasts, there is another one.
         let mut connected = Some(route.connect().await?);
+        tracing::info!("connected");
         let survey = self.survey().await?;
         let mut last_words = String::new();
         for _ in 0..MAX_SESSIONS {
@@ -98,6 +115,10 @@ impl Source<'_> {
                 Next::Send(allowed) => {
                     match self.transfer_and_commit(&route, session, &survey, allowed).await? {
                         Committed::Received { deadline } => deadline,
+                        Committed::Published { data_time, unchanged } => {
+                            self.note_published(data_time, unchanged);
+                            return Ok(());
+                        }
                         Committed::SessionOver(message) => {
                             tracing::warn!("the session is over: {message}");
                             last_words = message;
@@ -137,6 +158,7 @@ impl Source<'_> {
                 excludes: &excludes,
                 token,
                 ssh_config: &route.config,
+                control: session.control_socket(),
             },
             is_live: self.job.consistency == Consistency::None,
             has_special_acls: survey.has_special_acls,
@@ -221,7 +243,12 @@ impl Source<'_> {
         let request = format!("scribe commit {token}");
         loop {
             match exchange(&session, &request, commit).await {
+                Ok(CommitAnswer::Received {
+                    published: Some(PublicationState::Yes { data_time, unchanged }),
+                    ..
+                }) => return Ok(Committed::Published { data_time, unchanged }),
                 Ok(CommitAnswer::Received { publish_deadline, .. }) => {
+                    tracing::info!("received by the destination");
                     return Ok(Committed::Received { deadline: Duration::from_secs(publish_deadline) });
                 }
                 Ok(CommitAnswer::Wait { seconds }) => pause(seconds).await,
@@ -251,8 +278,7 @@ impl Source<'_> {
             };
             match exchange_within(self.limit(), &connected, "scribe published", &question).await {
                 Ok(PublicationState::Yes { data_time, unchanged }) => {
-                    self.notes.unchanged = unchanged;
-                    self.notes.recovery_point = Some((data_time, self.job.sync_id.clone()));
+                    self.note_published(data_time, unchanged);
                     return Ok(());
                 }
                 Ok(PublicationState::NotYet { message }) => {
@@ -271,6 +297,11 @@ impl Source<'_> {
             pause(self.job.timeouts.poll).await;
         }
         Err(Failure::transient(Reason::PublicationTimeout, format!("not published in time: {waits_for}")))
+    }
+
+    fn note_published(&mut self, data_time: Timestamp, unchanged: bool) {
+        self.notes.unchanged = unchanged;
+        self.notes.recovery_point = Some((data_time, self.job.sync_id.clone()));
     }
 
     /// How long an answer may take that needs the controller of the other side, and at most the end of an earlier transfer.

@@ -120,6 +120,7 @@ impl Sender<'_> {
         }
         let pruned = self.rsync(transfer.pruning(), None).await?;
         let Sent::All { summary: pruned, mut warnings } = pruned else { return Ok(pruned) };
+        tracing::info!("pruned");
         let sent = self.rsync(transfer.named(), Some(self.data.to_owned())).await?;
         Ok(match sent {
             Sent::All { summary, warnings: more } => {
@@ -135,8 +136,8 @@ impl Sender<'_> {
     ///
     /// # Errors
     /// rsync failed.
-    pub async fn rehearse(&self, master: &Path) -> Result<Sent<Tally>, Failure> {
-        self.run(self.transfer.rehearsal(master), None, read_tally).await
+    pub async fn rehearse(&self) -> Result<Sent<Tally>, Failure> {
+        self.run(self.transfer.rehearsal(), None, read_tally).await
     }
 
     async fn rsync(&self, arguments: Vec<OsString>, names: Option<PathBuf>) -> Result<Sent, Failure> {

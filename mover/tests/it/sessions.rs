@@ -10,6 +10,32 @@ const RSYNC: &str =
     "--server -lHDtprcRSxe.iLsfxCIvu --log-format=%i --checksum-choice=xxh128 --delete --partial . .";
 
 #[tokio::test]
+async fn a_commit_that_is_published_at_once_ends_the_sync() {
+    let pair = Pair::new();
+    let policy =
+        Policy { says_published_at_once: true, publishing: Publishing::Unchanged, ..Policy::default() };
+    let (_mover, controller) = pair.listen_with(policy).await;
+    let end = pair.sync_well().await;
+    assert!(end.termination.unchanged && end.termination.recovery_point.is_some(), "{:?}", end.termination);
+    assert_eq!(controller.policy().publications_asked, 0);
+}
+
+/// The kubelet notices the end of a container only once a second.
+#[tokio::test]
+async fn the_controller_hears_that_it_is_published_before_the_mover_is_gone() {
+    let pair = Pair::new();
+    pair.write("a", "one");
+    let (_mover, _controller) = pair.listen().await;
+    let source = pair.send();
+    let hearing = Controller::start(&pair.address, source.control_port, Policy::default()).await;
+    // It would say that it has heard; this one does not, and the mover ends all the same.
+    hearing.stop();
+    let seen = hearing.wait_for(|state| state.ended.is_some()).await;
+    let end = source.end().await;
+    assert_eq!((end.code, seen.ended.as_deref()), (Some(0), Some(&end.termination)), "{}", end.log);
+}
+
+#[tokio::test]
 async fn a_wait_uses_no_attempt_and_a_refusal_ends_the_sync() {
     let mut pair = Pair::new();
     pair.write("a", "one");
@@ -155,7 +181,9 @@ async fn a_commit_may_be_repeated_but_not_changed() {
     let request = format!("scribe commit {}", policy.token);
     let again = pair.ssh(&request, &serde_json::to_string(&policy.commits[0]).unwrap()).await;
     let answer: CommitAnswer = serde_json::from_slice(&again.stdout).unwrap();
-    assert_eq!(answer, CommitAnswer::Received { claim_uid: "receiving".to_owned(), publish_deadline: 3 });
+    let expected =
+        CommitAnswer::Received { claim_uid: "receiving".to_owned(), publish_deadline: 3, published: None };
+    assert_eq!(answer, expected);
     assert_eq!(controller.policy().commits.len(), 1, "the controller is not asked again");
     let other = Commit { unchanged: !policy.commits[0].unchanged, ..policy.commits[0].clone() };
     let other = pair.ssh(&request, &serde_json::to_string(&other).unwrap()).await;

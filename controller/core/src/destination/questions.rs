@@ -255,7 +255,13 @@ fn record_commit(
             record(view, draft, commit, claim_uid.clone(), unchanged_from);
         }
     }
-    CommitVerdict::Recorded { claim_uid, publish_deadline: publish::deadline(view, valid) }
+    let state = published(view, &draft.status, &commit.sync_id);
+    CommitVerdict::Recorded {
+        claim_uid,
+        publish_deadline: publish::deadline(view, valid),
+        // A source that is told so now need not ask.
+        published: Some(state).filter(|state| matches!(state, PublicationState::Yes { .. })),
+    }
 }
 
 fn record(

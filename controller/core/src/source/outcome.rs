@@ -5,6 +5,7 @@ use crate::observed::Warning;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use scribe_crds::conditions::{Reason, Severity};
 use scribe_crds::v1alpha1::{MoverResult, MoverStatus, Transfer};
+use scribe_mover_contract::control::MoverState;
 use scribe_mover_contract::job::{MAX_TERMINATION, Outcome, Termination};
 use scribe_mover_contract::{OLDEST_PROTOCOL, PROTOCOL};
 
@@ -42,6 +43,14 @@ pub fn of(pod: &Pod, sync_id: &str) -> Option<Ending> {
         (None, Some("Failed" | "Succeeded")) => Some(silent(pod_words(pod))),
         (None, _) => None,
     }
+}
+
+/// What a mover that still runs says of its end, if that is that the sync is published. Everything else is read when the pod has ended: it may
+/// be about to fail in yet another way, and its attempt is not over before nothing of it runs.
+pub fn told(state: &MoverState, sync_id: &str) -> Option<Ending> {
+    let left = accept((**state.ended.as_ref()?).clone(), sync_id).ok()?;
+    let ending = conclude(left, i32::from(Outcome::Done.exit_code()));
+    matches!(ending, Ending::Published(_)).then_some(ending)
 }
 
 fn silent(message: String) -> Ending {
@@ -82,8 +91,11 @@ fn read(text: &str, sync_id: &str) -> Result<Termination, &'static str> {
     if text.len() > MAX_TERMINATION {
         return Err("and left a message that is too long");
     }
-    let mut left: Termination =
-        serde_json::from_str(text).map_err(|_| "and left a message that cannot be read")?;
+    let left = serde_json::from_str(text).map_err(|_| "and left a message that cannot be read")?;
+    accept(left, sync_id)
+}
+
+fn accept(mut left: Termination, sync_id: &str) -> Result<Termination, &'static str> {
     if !(OLDEST_PROTOCOL..=PROTOCOL).contains(&left.protocol) {
         return Err("and left a message of another protocol version");
     }

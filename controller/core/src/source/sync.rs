@@ -24,7 +24,9 @@ pub fn go_on(pass: &mut Pass<'_>, plan: &Plan) {
     let pod = pass.live_pod(&sync);
     // A pod that we deleted together with its cut has nothing to say any more.
     let heard = pod.filter(|_| !cut::is_given_up(&sync));
-    if let Some(ending) = heard.and_then(|pod| outcome::of(pod, &sync.id)) {
+    let mover = pass.seen.mover.as_ref().filter(|(name, _)| *name == pass.pod_name(&sync));
+    let told = || outcome::told(&mover?.1, &sync.id);
+    if let Some(ending) = heard.and_then(|pod| outcome::of(pod, &sync.id).or_else(told)) {
         let ended_at =
             pod.and_then(finished_at).unwrap_or(pass.now).clamp(sync.started_at.0.min(pass.now), pass.now);
         return harvest(pass, plan, sync, ending, ended_at);

@@ -66,7 +66,7 @@ async fn only_the_session_that_is_served_shows_progress_and_not_more_than_all() 
     let Sealed::Ask { seal } = sessions.seal(2, &commit()).await.unwrap() else { panic!("not sealed") };
     assert_eq!(shown(), Some(Progress { rate: 0, ..progress(90, 9) }));
     assert!(sessions.progress(2, &progress(1, 1)).await.is_err());
-    let answer = CommitAnswer::Received { claim_uid: "r".to_owned(), publish_deadline: 1 };
+    let answer = CommitAnswer::Received { claim_uid: "r".to_owned(), publish_deadline: 1, published: None };
     sessions.answered(2, &answer).await;
     assert_eq!(shown(), None);
     sessions.unseal(seal).await.unwrap();

@@ -22,6 +22,8 @@ pub struct Policy {
     pub unseals: bool,
     /// Whether commits are answered at all.
     pub records: bool,
+    /// Whether a commit is answered with what has become of it.
+    pub says_published_at_once: bool,
     /// What has become of everything.
     pub publishing: Publishing,
     /// Handshakes that were asked about.
@@ -32,6 +34,8 @@ pub struct Policy {
     pub guarded: Vec<Guarded>,
     /// Whether the last of them was told with a claim that nobody had written to.
     pub untouched: Option<bool>,
+    /// How often it was asked what has become of something.
+    pub publications_asked: u32,
     /// The token of the last session.
     pub token: u64,
 }
@@ -51,11 +55,13 @@ impl Default for Policy {
             clean: false,
             unseals: true,
             records: true,
+            says_published_at_once: false,
             publishing: Publishing::Yes,
             handshakes: Vec::new(),
             commits: Vec::new(),
             guarded: Vec::new(),
             untouched: None,
+            publications_asked: 0,
             token: 0,
         }
     }
@@ -174,8 +180,11 @@ impl Api {
                 assert_eq!(state.seal, Some(*seal), "a commit is only asked about under its seal");
                 let mut policy = policy.lock().unwrap();
                 policy.commits.push(commit.clone());
-                let verdict =
-                    CommitVerdict::Recorded { claim_uid: "receiving".to_owned(), publish_deadline: 3 };
+                let verdict = CommitVerdict::Recorded {
+                    claim_uid: "receiving".to_owned(),
+                    publish_deadline: 3,
+                    published: policy.says_published_at_once.then(|| what_became(&policy.publishing)),
+                };
                 policy.records.then_some(Answer::Commit(verdict))
             }
             QuestionKind::Guarded { guarded, untouched } => {
@@ -185,7 +194,9 @@ impl Api {
                 policy.records.then_some(Answer::Guarded)
             }
             QuestionKind::Published(_) => {
-                Some(Answer::Published(what_became(&policy.lock().unwrap().publishing)))
+                let mut policy = policy.lock().unwrap();
+                policy.publications_asked += 1;
+                Some(Answer::Published(what_became(&policy.publishing)))
             }
         };
         if let Some(answer) = answer {

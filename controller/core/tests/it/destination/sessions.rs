@@ -80,7 +80,7 @@ fn nothing_is_answered_before_it_is_recorded() {
     assert_eq!(world.answers.len(), 1);
     world.settle();
     assert!(
-        matches!(&world.answers[1].1, Answer::Commit(CommitVerdict::Recorded { claim_uid, publish_deadline: 660 })
+        matches!(&world.answers[1].1, Answer::Commit(CommitVerdict::Recorded { claim_uid, publish_deadline: 660, published: None })
         if claim_uid == "claim-1"),
         "{:?}",
         world.answers
@@ -284,16 +284,19 @@ fn nothing_changed_moves_the_recovery_point_and_makes_nothing() {
         assert!(is_clean(&world.shake(hello(sync, 1, time))), "{sync}");
         let mut commit = commit(sync, 1, time);
         commit.unchanged = true;
-        assert!(matches!(world.commit(commit), CommitVerdict::Recorded { .. }));
+        let verdict = world.commit(commit);
+        let CommitVerdict::Recorded { published: Some(told), .. } = verdict else { panic!("{verdict:?}") };
         assert_eq!(world.snapshots(), ["db-20260304t050000z*"]);
         let point = world.status().recovery_point.clone().unwrap();
         assert_eq!((point.data_time.0, point.sync_id.as_str()), (time.parse().unwrap(), sync));
         let state = world.published(sync);
         assert!(matches!(state, PublicationState::Yes { unchanged: true, .. }), "{state:?}");
+        assert_eq!(told, state);
     }
     // The next one changes something; until it is published the point stays where it is.
     world.shake(hello("d", 1, "2026-03-04T05:15:00Z"));
-    world.commit(commit("d", 1, "2026-03-04T05:15:00Z"));
+    let verdict = world.commit(commit("d", 1, "2026-03-04T05:15:00Z"));
+    assert!(matches!(verdict, CommitVerdict::Recorded { published: None, .. }), "{verdict:?}");
     assert_eq!(world.status().recovery_point.as_ref().unwrap().sync_id, "c");
 }
 

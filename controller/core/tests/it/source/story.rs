@@ -66,6 +66,49 @@ fn a_sync_that_found_nothing_changed_is_told_apart() {
     assert_eq!(world.status().recovery_point.map(|point| point.data_time), cut_time);
 }
 
+/// What a mover says of its end while its pod still runs.
+fn last_words(world: &mut World, sync: &str, result: &str) {
+    let ended = json!({
+        "protocol": 1, "syncId": sync, "result": result, "message": "", "published": result == "done",
+    });
+    mover(world, "finished", json!(null));
+    world.seen.mover.as_mut().unwrap().1.ended = Some(serde_json::from_value(ended).unwrap());
+}
+
+#[test]
+fn a_mover_that_says_it_is_published_is_believed_before_its_pod_has_ended() {
+    let mut world = World::new(MANUAL);
+    world.start_sync();
+    let (id, cut_time) = (world.sync().id, world.sync().cut_time);
+    last_words(&mut world, &id, "done");
+    let decision = world.pass("the mover has said its last words");
+    assert_eq!(decision.ended.map(|ended| ended.result), Some(SyncResult::Success));
+    assert_eq!(world.status().recovery_point.map(|point| point.data_time), cut_time);
+    world.settle("what is left goes");
+    assert!(world.seen.pods.is_empty() && world.seen.cuts.is_empty());
+}
+
+#[test]
+fn other_last_words_count_when_the_pod_has_ended() {
+    for (sync, result) in [("another", "done"), ("", "transient"), ("", "permanent"), ("", "refused")] {
+        let mut world = World::new(MANUAL);
+        world.start_sync();
+        let id = if sync.is_empty() { world.sync().id } else { sync.to_owned() };
+        last_words(&mut world, &id, result);
+        world.settle("the mover has said something");
+        assert_eq!(world.sync().attempt, 1, "{result}");
+        assert_eq!((world.seen.pods.len(), world.status().recovery_point), (1, None), "{result}");
+    }
+    // Nor of another pod.
+    let mut world = World::new(MANUAL);
+    world.start_sync();
+    let id = world.sync().id;
+    last_words(&mut world, &id, "done");
+    world.seen.mover.as_mut().unwrap().0 = "another".to_owned();
+    world.settle("somebody has said something");
+    assert_eq!(world.status().recovery_point, None);
+}
+
 #[test]
 fn a_scheduled_sync() {
     let mut world = World::new(HOURLY);

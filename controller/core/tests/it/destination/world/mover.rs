@@ -28,6 +28,7 @@ impl World {
             free_bytes: None,
             capacity_bytes: Some(10 << 30),
             last_failure: None,
+            ended: None,
         };
         self.seen.mover = Some((name, state));
     }
