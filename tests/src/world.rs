@@ -99,7 +99,11 @@ fn namespaces(client: &Client) -> Api<Namespace> {
     Api::all(client.clone())
 }
 
-async fn site(cluster: Cluster, name: &str) -> Result<Site> {
+/// A new namespace of a cluster, whose name begins with `name`.
+///
+/// # Errors
+/// The API server refuses it.
+pub async fn site(cluster: Cluster, name: &str) -> Result<Site> {
     let client = cluster.client().await?;
     let metadata = ObjectMeta { generate_name: Some(format!("{name}-")), ..ObjectMeta::default() };
     let namespace = Namespace { metadata, ..Namespace::default() };

@@ -12,6 +12,9 @@ use tracing::info;
 use crate::cluster::target_dir;
 use crate::process::cargo;
 
+/// The programs of Scribe's image, each of a package of the same name.
+const PROGRAMS: [&str; 2] = ["scribe-controller", "scribe-mover"];
+
 #[derive(Debug, Args)]
 pub struct Command {
     /// The images to build
@@ -54,9 +57,18 @@ pub fn build(kind: Kind) -> Result<PathBuf> {
     }
 }
 
+/// Builds Scribe's image as it is shipped: optimised.
+pub fn build_release() -> Result<PathBuf> {
+    ensure_packages()?;
+    let mut cargo = cargo(&["build", "--quiet", "--release", "--locked"]);
+    cargo.args(PROGRAMS.map(|program| format!("--package={program}")));
+    run_program(cargo.current_dir(repository())).context("build the programs of the image")?;
+    images::scribe(&PROGRAMS.map(|program| target_dir().join("release").join(program)))
+}
+
 fn build_programs() -> Result<Vec<PathBuf>> {
     build_workspace().context("build the programs of the image")?;
-    Ok(["scribe-controller", "scribe-mover"].map(|program| target_dir().join("debug").join(program)).to_vec())
+    Ok(PROGRAMS.map(|program| target_dir().join("debug").join(program)).to_vec())
 }
 
 /// Builds every program at once: one at a time, each would have the dependencies built with features of its own.

@@ -1,5 +1,6 @@
 //! The commands of the Scribe repository: `cargo xtask help`.
 
+mod bench;
 mod cluster;
 mod codegen;
 mod demo;
@@ -26,6 +27,9 @@ struct Args {
 enum Command {
     /// Replicate a database between two real clusters, lose one, bring it back
     Demo(demo::Options),
+    /// Measure what things cost
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// Development clusters on this machine
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -54,6 +58,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Cluster(command) => cluster::run(command).await,
         Command::Image(command) => image::run(&command),
         Command::Demo(options) => demo::run(&options).await,
+        Command::Bench(command) => bench::run(&command).await,
         Command::Codegen => codegen::run(),
         Command::Lint => lint::lint(),
         Command::Test(options) => test::test(&options).await,

@@ -108,7 +108,7 @@ fn kubelet(layout: &Layout) -> Value {
         "cgroupRoot": format!("/{}", layout.scope()),
         "failCgroupV1": false,
         "failSwapOn": false,
-        "podLogsDir": layout.root.join("pod-logs"),
+        "podLogsDir": layout.pod_logs(),
         "volumePluginDir": layout.kubelet_root().join("volume-plugins"),
         // A full disk of the host is the developer's affair; test pods are not evicted for it.
         "evictionHard": {

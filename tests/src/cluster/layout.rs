@@ -124,6 +124,11 @@ impl Layout {
     }
 
     #[must_use]
+    pub fn pod_logs(&self) -> PathBuf {
+        self.root.join("pod-logs")
+    }
+
+    #[must_use]
     pub fn kubelet_root(&self) -> PathBuf {
         self.root.join("kubelet")
     }

@@ -146,6 +146,12 @@ impl Cluster {
         self.layout.log(component)
     }
 
+    /// The folder in which the kubelet keeps the logs of containers, by namespace, pod and container.
+    #[must_use]
+    pub fn pod_logs(&self) -> PathBuf {
+        self.layout.pod_logs()
+    }
+
     /// The folder in which the CSI driver keeps its volumes.
     #[must_use]
     pub fn csi_state(&self) -> PathBuf {

@@ -97,6 +97,7 @@ impl Receiver {
             free_bytes: None,
             capacity_bytes: Some(10 << 30),
             last_failure: self.last_failure.clone(),
+            ended: None,
         }
     }
 
@@ -173,8 +174,8 @@ impl Receiver {
         if let Some(committed) = session.filter(|committed| committed.seal == seal) {
             self.past = Some((committed.commit.clone(), seal));
             committed.answer = Some(match verdict.clone() {
-                CommitVerdict::Recorded { claim_uid, publish_deadline } => {
-                    CommitAnswer::Received { claim_uid, publish_deadline }
+                CommitVerdict::Recorded { claim_uid, publish_deadline, published } => {
+                    CommitAnswer::Received { claim_uid, publish_deadline, published }
                 }
                 CommitVerdict::Refused { reason, message } => CommitAnswer::Refused { reason, message },
             });

@@ -22,11 +22,35 @@ const PATIENCE: i64 = 600;
 #[derive(Clone, Debug)]
 enum Stage {
     Connect,
-    Asked { question: u64, since: i64 },
-    Pause { until: i64 },
-    Send { token: u64, clean: bool, file: usize, torn: bool, differs: bool },
-    Commit { token: u64, commit: Commit, asked: Option<u64>, since: i64 },
-    Publish { deadline: i64, asked: Option<(u64, i64)>, pause: i64 },
+    Asked {
+        question: u64,
+        since: i64,
+    },
+    Pause {
+        until: i64,
+    },
+    Send {
+        token: u64,
+        clean: bool,
+        file: usize,
+        torn: bool,
+        differs: bool,
+    },
+    Commit {
+        token: u64,
+        commit: Commit,
+        asked: Option<u64>,
+        since: i64,
+    },
+    Publish {
+        deadline: i64,
+        asked: Option<(u64, i64)>,
+        pause: i64,
+    },
+    /// It has said its last words, and the pod has not ended yet.
+    Leave {
+        termination: Box<Termination>,
+    },
 }
 
 /// A source mover.
@@ -96,6 +120,11 @@ impl Sender {
             Stage::Send { .. } => Activity::Transferring,
             Stage::Commit { .. } => Activity::Committing,
             Stage::Publish { .. } => Activity::AwaitingPublication,
+            Stage::Leave { .. } => Activity::Finished,
+        };
+        let ended = match &self.stage {
+            Stage::Leave { termination } => Some(termination.clone()),
+            _ => None,
         };
         MoverState {
             protocol: PROTOCOL,
@@ -111,11 +140,16 @@ impl Sender {
             free_bytes: None,
             capacity_bytes: None,
             last_failure: None,
+            ended,
         }
     }
 
     /// Takes one step; `None` if it has to wait for something.
     pub fn step(&mut self, world: &mut World) -> Option<&'static str> {
+        if let Stage::Leave { termination } = self.stage.clone() {
+            world.end_sender(self, &termination);
+            return Some("ends");
+        }
         match self.advance(world)? {
             Ok(what) => Some(what),
             Err(end) => {
@@ -134,8 +168,8 @@ impl Sender {
                     guarded: None,
                     guards_passed: false,
                 };
-                world.end_sender(self, &termination);
-                Some("ends")
+                self.stage = Stage::Leave { termination: Box::new(termination) };
+                Some("says its last words")
             }
         }
     }
@@ -161,6 +195,7 @@ impl Sender {
             }
             Stage::Commit { token, commit, asked, since } => self.commit(world, token, commit, asked, since),
             Stage::Publish { deadline, asked, pause } => self.publish(world, deadline, asked, pause),
+            Stage::Leave { .. } => None,
         }
     }
 
@@ -343,8 +378,8 @@ impl Sender {
         Some(match self.hear(world, question, since)? {
             Heard::Answer(Answer::Commit(verdict)) => {
                 let answer = match verdict {
-                    CommitVerdict::Recorded { claim_uid, publish_deadline } => {
-                        CommitAnswer::Received { claim_uid, publish_deadline }
+                    CommitVerdict::Recorded { claim_uid, publish_deadline, published } => {
+                        CommitAnswer::Received { claim_uid, publish_deadline, published }
                     }
                     CommitVerdict::Refused { reason, message } => CommitAnswer::Refused { reason, message },
                 };
@@ -362,6 +397,10 @@ impl Sender {
             receiver.disconnect(&self.pod);
         }
         match answer {
+            CommitAnswer::Received {
+                published: Some(PublicationState::Yes { data_time, unchanged }),
+                ..
+            } => Err(self.published(data_time, unchanged)),
             CommitAnswer::Received { publish_deadline, .. } => {
                 self.await_publication(world.now, publish_deadline);
                 Ok("has committed")
@@ -369,6 +408,11 @@ impl Sender {
             CommitAnswer::Wait { .. } => Ok("commits later"),
             CommitAnswer::Refused { reason, message } => Err(failed(Outcome::Refused, &reason, &message)),
         }
+    }
+
+    fn published(&mut self, data_time: Timestamp, unchanged: bool) -> End {
+        self.recovery_point = Some((data_time, self.job.sync_id.clone()));
+        End { outcome: Outcome::Done, reason: None, message: String::new(), unchanged }
     }
 
     fn await_publication(&mut self, now: i64, seconds: u64) {
@@ -406,10 +450,7 @@ impl Sender {
         self.stage = Stage::Publish { deadline, asked: None, pause: now + 1 };
         let Heard::Answer(Answer::Published(state)) = heard else { return Some(Ok("hears nothing")) };
         Some(match state {
-            PublicationState::Yes { data_time, unchanged } => {
-                self.recovery_point = Some((data_time, self.job.sync_id.clone()));
-                Err(End { outcome: Outcome::Done, reason: None, message: String::new(), unchanged })
-            }
+            PublicationState::Yes { data_time, unchanged } => Err(self.published(data_time, unchanged)),
             PublicationState::NotYet { .. } => Ok("hears that it is not published yet"),
             PublicationState::GaveUp { message } => {
                 Err(failed(Outcome::Transient, "PublicationFailed", &message))
@@ -427,7 +468,7 @@ impl Sender {
             Stage::Asked { since, .. } | Stage::Commit { since, .. } => since + answer,
             Stage::Publish { deadline, asked: Some((_, since)), .. } => deadline.min(since + answer),
             Stage::Publish { deadline, asked: None, pause } => deadline.min(pause),
-            Stage::Send { .. } => return None,
+            Stage::Send { .. } | Stage::Leave { .. } => return None,
         })
     }
 }
