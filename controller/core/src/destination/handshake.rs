@@ -28,15 +28,16 @@ pub(super) enum Ruling {
     Refuse { reason: Reason, message: String, permanent: bool },
     /// Not now.
     Wait { seconds: u64, message: String },
-    /// Yes, as soon as the mover may write again. The question stays open until then.
+    /// Yes, as was recorded before; but the mover is still sealed, and the question stays open until it is not.
     Unseal { seal: u64 },
     /// It is here already.
     Received {
         /// Publication was given up, and this attempt has it tried again.
         restart: bool,
     },
-    /// Yes.
-    Send { token: u64, clean: bool, is_repeated: bool },
+    /// Yes. A seal that is named is lifted once that is recorded: from then on nobody publishes any more what it protects, so that whoever
+    /// is late with the same order, or with a commit, does no harm.
+    Send { token: u64, clean: bool, is_repeated: bool, unseal: Option<u64> },
 }
 
 /// A handshake and all that its ruling depends on.
@@ -67,12 +68,17 @@ impl Case<'_, '_> {
             .or_else(|| self.received())
             .or_else(|| self.room())
             .or_else(|| self.publishing())
-            .or_else(|| self.sealed())
-            .unwrap_or_else(|| Ruling::Send {
-                token: session::next_token(self.status, self.mover),
-                clean: self.is_clean(),
-                is_repeated: false,
-            })
+            .unwrap_or_else(|| self.admit())
+    }
+
+    fn admit(&self) -> Ruling {
+        let unseal = match self.sealed() {
+            Some(Ruling::Unseal { seal }) => Some(seal),
+            Some(wait) => return wait,
+            None => None,
+        };
+        let token = session::next_token(self.status, self.mover);
+        Ruling::Send { token, clean: self.is_clean(), is_repeated: false, unseal }
     }
 
     /// What it says ends up in names, labels and messages.
@@ -114,7 +120,7 @@ impl Case<'_, '_> {
         if last.question.as_ref() != Some(&self.question) || last.sync_id != self.hello.sync_id {
             return None;
         }
-        let again = Ruling::Send { token: last.token, clean: last.clean, is_repeated: true };
+        let again = Ruling::Send { token: last.token, clean: last.clean, is_repeated: true, unseal: None };
         self.publishing().or_else(|| self.sealed()).or(Some(again))
     }
 

@@ -99,8 +99,7 @@ fn handshake(
         Ruling::Wait { seconds, message } => Verdict::Wait { seconds, message },
         Ruling::Unseal { seal } => {
             if !draft.is_taken {
-                note_foreign_snapshots(view, draft);
-                draft.then.push(Action::Order { pod: view.base.clone(), order: Order::Unseal { seal } });
+                unseal(view, draft, seal);
                 draft.is_taken = true;
             }
             return;
@@ -109,7 +108,7 @@ fn handshake(
             received_again(draft, hello, restart);
             Verdict::Received { publish_deadline }
         }
-        Ruling::Send { token, clean, is_repeated } => {
+        Ruling::Send { token, clean, is_repeated, unseal } => {
             if !is_repeated {
                 if draft.is_taken {
                     return;
@@ -128,6 +127,9 @@ fn handshake(
                     },
                 );
             }
+            if let Some(seal) = unseal {
+                self::unseal(view, draft, seal);
+            }
             draft.is_taken = true;
             draft.admitted = true;
             Verdict::Send { token, clean, publish_deadline }
@@ -145,6 +147,12 @@ fn handshake(
         answered_at: None,
     };
     draft.answer(view, mover, question, Answer::Handshake(Box::new(answer)));
+}
+
+/// Has the mover write again. The admission of whoever may write then stands in the status by that time.
+fn unseal(view: &View<'_>, draft: &mut Draft, seal: u64) {
+    note_foreign_snapshots(view, draft);
+    draft.then.push(Action::Order { pod: view.base.clone(), order: Order::Unseal { seal } });
 }
 
 /// Our recovery point, if it is one of this source claim.

@@ -1,9 +1,10 @@
 //! Handshakes, sessions and commits.
 
 use super::world::{World, commit, hello};
-use scribe_crds::v1alpha1::{DestinationTrigger, MoverResult, Phase};
+use scribe_core::decision::Action;
+use scribe_crds::v1alpha1::{DestinationStatus, DestinationTrigger, MoverResult, Phase};
 use scribe_mover_contract::control::{
-    Activity, Answer, CommitVerdict, Progress, QuestionKind, SessionFailure, SessionState,
+    Activity, Answer, CommitVerdict, Order, Progress, QuestionKind, SessionFailure, SessionState,
 };
 use scribe_mover_contract::peer::{PublicationState, Verdict};
 
@@ -60,13 +61,12 @@ fn a_sync_from_handshake_to_publication() {
 #[test]
 fn nothing_is_answered_before_it_is_recorded() {
     let mut world = World::listening();
-    // Unsealing comes first, with no record of its own.
     world.ask(QuestionKind::Handshake(Box::new(hello("a", 1, T1))));
-    world.pass();
     let decision = world.decide();
     // Dies right after the record: the world would object to an answer without one.
     world.carry_out(&decision, 1);
     assert!(world.answers.is_empty());
+    assert!(world.mover().seal.is_some(), "unsealed before it was recorded for whom");
     let tokens =
         |world: &World| world.status().sessions.iter().map(|session| session.token).collect::<Vec<_>>();
     let admitted = tokens(&world);
@@ -86,6 +86,32 @@ fn nothing_is_answered_before_it_is_recorded() {
         world.answers
     );
     assert_eq!(world.snapshots(), ["db-20260304t050000z"]);
+}
+
+/// One controller saw the status and the snapshots of before the commit and the mover of after it: it must find out before it unseals what is being published.
+#[test]
+fn nothing_is_unsealed_by_a_status_that_is_old() {
+    let mut world = World::listening();
+    world.shake(hello("a", 1, T1));
+    let before = world.seen.destination.clone();
+    assert!(matches!(world.commit(commit("a", 1, T1)), CommitVerdict::Recorded { .. }));
+    let after = world.seen.destination.clone();
+    // A second pod of the same attempt: the first one was thought lost.
+    world.ask(QuestionKind::Handshake(Box::new(hello("a", 1, T1))));
+    world.seen.destination = before.clone();
+    let snapshots = std::mem::take(&mut world.seen.snapshots);
+    let late = world.decide();
+    let unseals = |action: &Action| matches!(action, Action::Order { order: Order::Unseal { .. }, .. });
+    assert!(late.then.iter().any(unseals), "this is not the case that is meant: {late:?}");
+    // The admission is written before, under the version that it saw: that conflicts, and ends the pass.
+    let token = |status: &DestinationStatus| status.sessions.last().map(|session| session.token);
+    assert!(
+        late.status.as_ref().and_then(token) > before.status.as_ref().and_then(token),
+        "{:?}",
+        late.status
+    );
+    (world.seen.destination, world.seen.snapshots) = (after, snapshots);
+    assert!(!world.decide().then.iter().any(unseals));
 }
 
 #[test]
