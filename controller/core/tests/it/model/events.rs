@@ -1,12 +1,10 @@
 //! What happens: the application writes, clocks and clusters move on, controllers take their steps, and things go wrong.
 
-use super::api::{Kind, WriteError, is_leaving, label, name, uid};
+use super::api::{Kind, WriteError, is_leaving, name, uid};
 use super::controller::{Controller, Side};
 use super::lies::Lie;
-use super::storage::{is_published, phase};
 use super::world::{CLAIM, NAME, World};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
-use scribe_crds::names;
 use scribe_crds::snapshots::VolumeSnapshot;
 use scribe_crds::v1alpha1::{DeletionPolicy, ReplicationDestination, ReplicationSource};
 use serde_json::json;
@@ -63,8 +61,13 @@ impl World {
 
     /// One thing that can happen, if what the dice choose is possible now.
     pub fn event(&mut self) -> Option<String> {
-        if self.lie == Some(Lie::RepeatedCommit) && self.dice.one_in(30) {
-            return self.commit_again();
+        // What brings a bug to light that was put in by hand may happen more often.
+        match self.lie {
+            Some(Lie::RepeatedCommit) if self.dice.one_in(30) => return self.commit_again(),
+            Some(Lie::AppliedCut) if self.dice.one_in(30) => {
+                return self.take_away::<PersistentVolumeClaim>(true);
+            }
+            _ => {}
         }
         match self.dice.roll(1000) {
             0..=29 => self.write_source().then(|| "the application writes".to_owned()),
@@ -270,102 +273,13 @@ impl World {
         spec(&mut self.west.api, change);
         Some(words)
     }
-
-    /// Something goes wrong.
-    fn fault(&mut self) -> Option<String> {
-        match self.dice.roll(18) {
-            0 => {
-                let minutes = i64::try_from(self.dice.roll(41)).unwrap() - 20;
-                let in_west = self.dice.one_in(2);
-                let cluster = if in_west { &mut self.west } else { &mut self.east };
-                cluster.skew = minutes * 10;
-                self.pass_time(0);
-                Some(format!("the clock of west ({in_west}) is {} s ahead", minutes * 10))
-            }
-            1 => {
-                self.link = false;
-                Some("the clusters do not reach each other".to_owned())
-            }
-            2 => {
-                let in_west = self.dice.one_in(2);
-                let cluster = if in_west { &mut self.west } else { &mut self.east };
-                let kinds = ["Pod", "PersistentVolumeClaim", "VolumeSnapshot", "Secret"];
-                let kind = self.dice.place(kinds.len()).map(|place| kinds[place]);
-                cluster.api.exhausted = kind;
-                Some(format!("the quota for {kind:?} is used up"))
-            }
-            3..=5 => {
-                self.east.storage.fails = true;
-                Some("snapshots fail".to_owned())
-            }
-            6 | 7 => {
-                let in_west = self.dice.one_in(2);
-                let cluster = if in_west { &self.west } else { &self.east };
-                let running = cluster.api.pods.values().filter(|pod| phase(pod) == "Running").map(name);
-                let pod = pick(&mut self.dice, running.collect::<Vec<_>>().iter())?;
-                self.kill_pod(in_west, &pod);
-                Some(format!("{pod} is killed"))
-            }
-            8 => self.take_away::<Pod>(true),
-            9 => self.take_away::<PersistentVolumeClaim>(true),
-            10 => self.take_away::<Pod>(false),
-            11 if self.dice.one_in(5) => self.take_away::<PersistentVolumeClaim>(false),
-            12 => {
-                let candidates = self.east.api.snapshots.values().filter(|snapshot| !is_published(snapshot));
-                let snapshot = pick(&mut self.dice, candidates.map(name).collect::<Vec<_>>().iter())?;
-                let uid = self.east.api.snapshots.get(&snapshot).map(uid)?;
-                self.truth.take_snapshot(uid);
-                self.east.api.delete::<VolumeSnapshot>(&snapshot, None, None);
-                Some(format!("somebody deletes {snapshot}"))
-            }
-            13 if self.dice.one_in(5) => self.take_away::<Service>(false),
-            14 => {
-                let senders: Vec<String> = self.senders.keys().cloned().collect();
-                let sender = pick(&mut self.dice, senders.iter())?;
-                self.receivers.values_mut().for_each(|receiver| receiver.disconnect(&sender));
-                Some("a connection is lost".to_owned())
-            }
-            15..=17 => self.stop_controller(),
-            _ => None,
-        }
-    }
-
-    /// A controller is stopped for a while, wherever it is: what it goes on with then was decided long ago.
-    fn stop_controller(&mut self) -> Option<String> {
-        let until = self.steps + self.dice.roll(150);
-        let place = self.dice.place(self.sources.len())?;
-        let (side, controller) = if self.dice.one_in(2) {
-            ("source", &mut self.sources[place].stopped_until)
-        } else {
-            ("destination", &mut self.destinations[place].stopped_until)
-        };
-        *controller = until;
-        Some(format!("{side} controller {place} is stopped until step {until}"))
-    }
-
-    /// What no mover does: a commit is put to the controller once more.
-    fn commit_again(&mut self) -> Option<String> {
-        let clock = super::api::at(self.east.api.clock);
-        let again = self.receivers.values_mut().any(|receiver| receiver.commit_again(clock));
-        again.then(|| "the last commit is heard once more".to_owned())
-    }
-
-    /// Somebody deletes an object of ours.
-    fn take_away<K: Kind>(&mut self, in_west: bool) -> Option<String> {
-        let cluster = if in_west { &mut self.west } else { &mut self.east };
-        let ours = |object: &&K| label(object.meta(), names::MANAGED_BY).is_some();
-        let names: Vec<String> = K::store(&mut cluster.api).values().filter(ours).map(name).collect();
-        let name = pick(&mut self.dice, names.iter())?;
-        cluster.api.delete::<K>(&name, None, None);
-        Some(format!("somebody deletes {} {name}", K::kind(&())))
-    }
 }
 
 fn made<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
-fn pick<'a>(
+pub fn pick<'a>(
     dice: &mut super::dice::Dice,
     names: impl ExactSizeIterator<Item = &'a String>,
 ) -> Option<String> {
@@ -415,7 +329,7 @@ fn collect<K: Kind>(api: &mut super::api::Api, owners: &[String]) -> usize {
     orphans.len()
 }
 
-/// Posts what a lie makes anew.
+/// Posts a cut anew that is gone.
 pub fn post_again(world: &mut World, claim: &PersistentVolumeClaim) {
     let posted: Result<bool, WriteError> = world.west.api.post(claim);
     if posted == Ok(true) {

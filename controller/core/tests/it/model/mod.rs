@@ -7,6 +7,7 @@ mod apply;
 mod controller;
 mod dice;
 mod events;
+mod faults;
 mod lies;
 mod observe;
 mod receiver;
@@ -133,6 +134,7 @@ fn finds(lie: Lie, words: &[&str]) {
         Ok(sums) => panic!("{lie:?} was not found: {sums}"),
         Err(objection) => {
             let last = objection.lines().last().unwrap_or_default();
+            eprintln!("{lie:?}: {last}");
             assert!(words.iter().any(|words| last.contains(words)), "{objection}");
         }
     }

@@ -126,7 +126,8 @@ fn apply_cut(world: &mut World, source: &ReplicationSource) {
     let sync = source.status.as_ref().and_then(|status| status.current_sync.as_ref());
     let wanted =
         sync.filter(|sync| sync.cut.is_some()).map(|sync| names::source_cut(&name(source), &sync.id));
-    let Some(cut) = world.last_cut.clone().filter(|_| world.lie == Some(Lie::AppliedCut)) else { return };
+    let lies = world.lie == Some(Lie::AppliedCut) && source.metadata.deletion_timestamp.is_none();
+    let Some(cut) = world.last_cut.clone().filter(|_| lies) else { return };
     if wanted.is_some_and(|wanted| wanted == name(&cut)) {
         super::events::post_again(world, &cut);
     }

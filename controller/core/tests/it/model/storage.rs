@@ -155,9 +155,9 @@ impl Storage {
     }
 
     /// The snapshotter's next step with a content: cut it, or fail to, and later have it ready. It goes on for as long as the content is
-    /// there, whatever has become of its snapshot.
+    /// there, whatever has become of its snapshot: also while it is being deleted.
     pub fn snapshotter(&mut self, api: &mut Api, content_name: &str) -> Option<&'static str> {
-        let content = api.contents.get(content_name).filter(|content| !is_leaving(*content))?;
+        let content = api.contents.get(content_name)?;
         let mut status = content.status.clone().unwrap_or_default();
         let volume = self.handles.get(content_name).and_then(|claim| self.volumes.get(claim));
         let what = match (status.creation_time, status.ready_to_use, volume) {
@@ -206,8 +206,8 @@ impl Storage {
         true
     }
 
-    /// The snapshot controller's next step with a snapshot that is being deleted: under Delete its content goes first, under Retain it
-    /// stays behind.
+    /// The snapshot controller's next step with a snapshot that is being deleted: under Delete its content begins to go first, under
+    /// Retain it stays behind.
     pub fn drop_snapshot(&self, api: &mut Api, snapshot: &str) -> bool {
         let Some(found) = api.snapshots.get(snapshot).filter(|found| is_leaving(*found)) else {
             return false;
@@ -217,7 +217,6 @@ impl Storage {
             Some(found) if found.spec.deletion_policy == "Delete" && !is_leaving(found) => {
                 api.delete::<VolumeSnapshotContent>(&content, None, None);
             }
-            Some(found) if is_leaving(found) => return false,
             Some(_) | None => api.finalize::<VolumeSnapshot>(snapshot),
         }
         true

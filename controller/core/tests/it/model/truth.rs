@@ -279,7 +279,7 @@ fn seal(world: &World) -> Result<(), String> {
         };
         let open = world.east.api.contents.values().find(|content| {
             let is_cut = content.status.as_ref().is_some_and(|status| status.creation_time.is_some());
-            !is_cut && !is_leaving(*content) && !is_taken(content)
+            !is_cut && !is_taken(content)
         });
         if let Some(content) = open {
             return Err(format!("unsealed while {} may be cut", name(content)));

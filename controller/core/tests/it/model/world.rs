@@ -59,7 +59,7 @@ pub struct World {
     pub steps: u64,
     pub writes: u64,
     pub passes: u64,
-    /// The cut that was made last, for the one lie that makes it again.
+    /// The cut that was made last, for those who make it again.
     pub last_cut: Option<PersistentVolumeClaim>,
     written: u32,
     tags: u32,
