@@ -13,6 +13,8 @@ pub struct Transfer<'a> {
     pub comparison: Comparison,
     /// The most bytes per second.
     pub bandwidth_limit: Option<u64>,
+    /// Whether the source is written while it is read: then what was listed may be gone.
+    pub is_live: bool,
     /// Patterns of what is left out, and deleted at the destination.
     pub excludes: &'a [String],
     /// The fencing token of the session.
@@ -58,6 +60,10 @@ impl Transfer<'_> {
         let mut arguments = self.common();
         // `--no-implied-dirs`: "./name" would else carry the attributes of "." with it.
         arguments.extend(words(&["--files-from=-", "--from0", "--no-implied-dirs"]));
+        if self.is_live {
+            // Else a name that is gone would count as an error, and with an error nothing is deleted.
+            arguments.push("--ignore-missing-args".into());
+        }
         self.add_ends(&mut arguments);
         arguments
     }
@@ -192,6 +198,7 @@ mod tests {
             comparison: Comparison::Content,
             bandwidth_limit: None,
             excludes,
+            is_live: false,
             token: 7,
             ssh_config: Path::new("/run/ssh_config"),
             control: Path::new("/run/master"),

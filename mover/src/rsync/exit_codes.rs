@@ -122,18 +122,15 @@ fn has_vanished(line: &str) -> bool {
     ["file has vanished: ", "directory has vanished: "].iter().any(|words| line.starts_with(words))
 }
 
-/// A file that became shorter than it was when it was opened; one that is not, at the end of a second try, what was read at its beginning;
-/// one of the volume's root that is gone since its name was read.
+/// A file that became shorter than it was when it was opened, or that is not, at the end of a second try, what was read at its beginning.
 fn has_changed(line: &str) -> bool {
     let is_shorter = line.starts_with("rsync: [sender] read errors mapping ")
         && is_about(line, &["No data available (61)"]);
-    let is_gone =
-        line.starts_with("rsync: [sender] link_stat ") && is_about(line, &["No such file or directory (2)"]);
     let verification = ["discarded", "retained", "put into partial-dir"];
     let is_another = line.starts_with("ERROR: ")
         && verification.iter().any(|end| line.ends_with(&format!(" failed verification -- update {end}.")));
     let is_tried_again = line.starts_with("WARNING: ") && line.ends_with("(will try again).");
-    is_shorter || is_gone || is_another || is_tried_again
+    is_shorter || is_another || is_tried_again
 }
 
 /// Whether a line of rsync's is about one of those errors of the system. They stand at its very end, after a colon; anywhere else

@@ -155,12 +155,12 @@ impl Source<'_> {
                 abilities: &abilities,
                 comparison,
                 bandwidth_limit: self.job.bandwidth_limit,
+                is_live: self.job.consistency == Consistency::None,
                 excludes: &excludes,
                 token,
                 ssh_config: &route.config,
                 control: session.control_socket(),
             },
-            is_live: self.job.consistency == Consistency::None,
             has_special_acls: survey.has_special_acls,
         };
         if let Some(message) = self.guard(route, &session, &sender, holding).await? {

@@ -32,8 +32,6 @@ pub struct Sender<'a> {
     pub state: &'a StateCell,
     /// What decides the options.
     pub transfer: Transfer<'a>,
-    /// Whether files may vanish while they are read: only if the source is live.
-    pub is_live: bool,
     /// Whether the cut has entries with both an access control list and a set-id or sticky bit.
     pub has_special_acls: bool,
 }
@@ -67,7 +65,7 @@ impl Sender<'_> {
         let started = SystemTime::now();
         let sent = self.send_all().await?;
         let Sent::All { summary, mut warnings } = sent else { return Ok(sent) };
-        if self.is_live {
+        if self.transfer.is_live {
             warnings.extend(changed_since(self.data, started).await);
         }
         Ok(Sent::All { summary, warnings })
@@ -157,11 +155,11 @@ impl Sender<'_> {
         }
         match judge(code, errors) {
             Verdict::SessionOver(message) => Ok(Sent::SessionOver(message)),
-            Verdict::Vanished(line) if self.is_live => Ok(Sent::All {
+            Verdict::Vanished(line) if self.transfer.is_live => Ok(Sent::All {
                 summary,
                 warnings: vec![format!("files vanished while they were read: {line}")],
             }),
-            Verdict::Changed(words) if self.is_live => Ok(Sent::Restless { summary, words }),
+            Verdict::Changed(words) if self.transfer.is_live => Ok(Sent::Restless { summary, words }),
             Verdict::Changed(line) => {
                 let message = format!("files of the cut changed, which a cut does not do: {line}");
                 Err(Failure::transient(Reason::TransferFailed, message))

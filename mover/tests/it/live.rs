@@ -72,6 +72,34 @@ async fn a_file_that_is_cut_short_while_it_is_read_is_read_again() {
     assert!(!warnings.contains("No data available"), "{warnings}");
 }
 
+#[tokio::test]
+async fn names_that_come_and_go_in_the_root_keep_nothing_from_being_sent() {
+    let mut pair = pair();
+    pair.job.bandwidth_limit = None;
+    let (_mover, controller) = pair.listen().await;
+    pair.sync_well().await;
+    pair.next("second");
+    fs::remove_file(pair.source.path().join("folder/gone")).unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (root, stop) = (pair.source.path().to_owned(), is_over.clone());
+    let restless = std::thread::spawn(move || {
+        for round in 0_u64.. {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let name = root.join(format!("passing-{}", round % 7));
+            let _ = if round % 2 == 0 { fs::write(&name, "x") } else { fs::remove_file(&name) };
+        }
+    });
+    let end = pair.sync().await;
+    is_over.store(true, Ordering::Relaxed);
+    restless.join().unwrap();
+    assert_eq!((end.code, end.termination.published), (Some(0), true), "{}", end.log);
+    // With an error, rsync would have left what is gone from the folder.
+    assert!(!pair.destination.path().join("folder/gone").exists());
+    assert_eq!(controller.policy().commits.len(), 2);
+}
+
 /// Whether one of the looks finds it at rest is chance; that there is an end is not.
 #[tokio::test]
 async fn a_file_that_never_rests_does_not_keep_a_sync_for_ever() {
