@@ -268,6 +268,16 @@ mod tests {
     }
 
     #[test]
+    fn only_of_a_live_source_may_names_be_missing() {
+        let able = abilities();
+        let has = |is_live| {
+            let named = Transfer { is_live, ..transfer(&able, &[]) }.named();
+            text(named).contains(&"--ignore-missing-args".to_owned())
+        };
+        assert!(has(true) && !has(false));
+    }
+
+    #[test]
     fn times_are_compared_as_finely_as_they_are_kept() {
         assert_eq!(modify_window(1), -1);
         assert_eq!(modify_window(100), 0);

@@ -118,6 +118,31 @@ fn a_cut_under_a_class_that_retains_leaves_nothing_behind() {
 }
 
 #[test]
+fn nothing_is_left_behind_wherever_the_controller_dies_while_it_cleans_up() {
+    for done in 0.. {
+        let mut world = World::new(SNAPSHOT);
+        world.settle("a tag");
+        world.cut_snapshot("2026-03-01T00:00:11Z", "Retain");
+        world.ready_snapshot();
+        world.start_sync();
+        world.end_mover(0, json!({}));
+        let mut decision = world.decide();
+        let all = decision.then.len();
+        decision.then.truncate(done);
+        world.carry_out(&decision, true);
+        world.settle("after a crash");
+        let seen = &world.seen;
+        assert!(seen.pods.is_empty() && seen.cuts.is_empty(), "after {done} of {all}");
+        assert!(seen.snapshots.is_empty() && seen.contents.is_empty(), "after {done} of {all}");
+        assert!(world.status().recovery_point.is_some() && world.status().releasing.is_empty());
+        if done == all {
+            assert!(all > 3, "a pod, a claim, a content and a snapshot: {:?}", decision.then);
+            return;
+        }
+    }
+}
+
+#[test]
 fn a_snapshot_or_its_claim_that_somebody_takes_away_ends_the_sync() {
     let cut = || {
         let mut world = World::new(SNAPSHOT);

@@ -182,3 +182,28 @@ fn a_pod_keeps_away_from_full_nodes() {
     slots(&mut world).pod_ended(&foreign());
     assert_eq!(affinity(&mut world), json!(null));
 }
+
+/// A cut that is made without its pod: what was taken for the mover is not given to another meanwhile, or the data would grow old in line.
+#[test]
+fn the_place_is_kept_while_the_cut_is_made() {
+    let snapshot =
+        "{sourcePVC: data, trigger: {manual: one}, rsync: {sshKeys: db-keys, copyMethod: Snapshot}}";
+    let mut world = World::new(snapshot);
+    full(&mut world);
+    slots(&mut world).pod_ended(&foreign());
+    assert!(matches!(pass(&mut world, "a tag").slot, Claim::Takes { .. }));
+    assert_eq!(pass(&mut world, "the snapshot is there").slot, Claim::Keeps);
+    world.cut_snapshot("2026-03-01T00:00:11Z", "Delete");
+    assert_eq!(pass(&mut world, "it is cut").slot, Claim::Keeps);
+    world.ready_snapshot();
+    assert!(matches!(pass(&mut world, "it is ready").slot, Claim::Takes { .. }));
+
+    let mut world = World::new(MANUAL);
+    full(&mut world);
+    slots(&mut world).pod_ended(&foreign());
+    world.seen.users = vec![super::copy_methods::user("db-0", "west-1", "Running")];
+    assert!(matches!(pass(&mut world, "a tag").slot, Claim::Takes { .. }));
+    assert_eq!(pass(&mut world, "the clone is there, and not bound").slot, Claim::Keeps);
+    world.bind_cut();
+    assert!(matches!(pass(&mut world, "it is bound").slot, Claim::Takes { .. }));
+}
