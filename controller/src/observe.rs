@@ -72,7 +72,6 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
     let snapshots_available = own_snapshots.is_some();
     let snapshots = own_snapshots.unwrap_or_default();
     let releasing = source.status.as_ref().map(|status| status.releasing.as_slice()).unwrap_or_default();
-    let contents = snapshots::contents(ctx, snapshots.iter().collect(), releasing).await?;
     let unfinished: Vec<&ObjectMeta> = cuts
         .iter()
         .filter(|cut| !is_bound(cut))
@@ -81,10 +80,13 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
         .chain(snapshots.iter().filter(|snapshot| !is_ready(snapshot)).map(|snapshot| &snapshot.metadata))
         .collect();
     let pending_since = youngest(&unfinished);
-    let events = if unfinished.is_empty() { Vec::new() } else { warning_events(ctx, namespace).await? };
+    let (contents, events, volume) = tokio::try_join!(
+        snapshots::contents(ctx, snapshots.iter().collect(), releasing),
+        async { if unfinished.is_empty() { Ok(Vec::new()) } else { warning_events(ctx, namespace).await } },
+        volume::reach(ctx, uid, claim.as_ref(), &cuts, &pods),
+    )?;
     let warnings = about(events, &unfinished);
     let around = surroundings(ctx, &source.metadata, permissions, warnings);
-    let volume = volume::reach(ctx, uid, claim.as_ref(), &cuts, &pods).await?;
     // Last: who asks for a slot has seen his own pods, and whoever was counted after them.
     let slots = SlotsSeen { slots: ctx.slots.view(), volume };
     let mover_name = sync.map(|sync| names::source_pod(&source.name_any(), &sync.id, sync.attempt));

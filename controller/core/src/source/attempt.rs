@@ -19,7 +19,22 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The generation of every relationship, until promotion counts them.
 const GENERATION: u64 = 1;
 
-/// Makes the mover pod of the current attempt, away from nodes that are full, and before it the Secret with its token.
+/// Sees to the Secret with the movers' token, which is the same for all of them.
+pub fn apply_token(pass: &Pass<'_>) -> Action {
+    let token = ByteString(pass.seen.around.control_token.0.clone().into_bytes());
+    let secret = Secret {
+        metadata: pass.owner.child(names::source_base(&pass.owner.name), None),
+        data: Some(BTreeMap::from([(TOKEN_KEY.to_owned(), token)])),
+        type_: Some("Opaque".to_owned()),
+        ..Secret::default()
+    };
+    Action::Apply(Child::Secret(SecretChild(Box::new(secret))))
+}
+
+/// Makes the mover pod of the current attempt, away from nodes that are full.
+///
+/// The token was seen to while the copy was made. It is once more, in case that was never done, but then the pod does not wait for it. Without
+/// a copy it comes first.
 pub fn make(
     pass: &Pass<'_>,
     valid: &ValidSource,
@@ -28,14 +43,6 @@ pub fn make(
     mover: &MoverConfig,
     full: &BTreeSet<String>,
 ) -> [Action; 2] {
-    let control = names::source_base(&pass.owner.name);
-    let token = ByteString(pass.seen.around.control_token.0.clone().into_bytes());
-    let secret = Secret {
-        metadata: pass.owner.child(control.clone(), None),
-        data: Some(BTreeMap::from([(TOKEN_KEY.to_owned(), token)])),
-        type_: Some("Opaque".to_owned()),
-        ..Secret::default()
-    };
     let claim = match super::cut::method(sync) {
         SourceCopyMethod::Clone | SourceCopyMethod::Snapshot => pass.cut_name(sync),
         SourceCopyMethod::Direct => pass.seen.source.spec.source_pvc.clone(),
@@ -49,11 +56,15 @@ pub fn make(
         job: &Job::Source(Box::new(job(pass, valid, sync, source_uid))),
         claim: &claim,
         keys: &valid.ssh_keys,
-        control: &control,
+        control: &names::source_base(&pass.owner.name),
         mover: &mover,
         settings: pass.settings,
     });
-    [Action::Apply(Child::Secret(SecretChild(Box::new(secret)))), Action::Create(Child::Pod(Box::new(pod)))]
+    let pod = Action::Create(Child::Pod(Box::new(pod)));
+    match super::cut::method(sync) {
+        SourceCopyMethod::Clone | SourceCopyMethod::Snapshot => [pod, apply_token(pass)],
+        SourceCopyMethod::Direct => [apply_token(pass), pod],
+    }
 }
 
 fn job(pass: &Pass<'_>, valid: &ValidSource, sync: &CurrentSync, source_uid: &str) -> SourceJob {

@@ -140,6 +140,8 @@ pub fn create_cut(
     match cut::make(pass, valid, sync, claim) {
         Some(creation) => {
             pass.then(creation);
+            // While the copy is made there is time for it.
+            pass.then(attempt::apply_token(pass));
             report::cutting(pass, sync, "");
         }
         None => report::starting(pass, sync, ""),

@@ -150,7 +150,7 @@ fn nothing_is_made_before_it_stands_in_the_status() {
     let decision = world.decide();
     assert!(decision.status.as_ref().unwrap().current_sync.is_some());
     assert_eq!(decision.first, [Action::AddFinalizer]);
-    assert!(matches!(decision.then.as_slice(), [Action::Create(_)]));
+    assert!(matches!(decision.then.as_slice(), [Action::Create(_), Action::Apply(_)]));
 }
 
 #[test]
