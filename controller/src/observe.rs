@@ -3,6 +3,7 @@
 //! Caches may be old, and a decision from an old view could delete what is needed: so every pass reads anew. Passes are few, because
 //! only changes trigger them.
 
+mod children;
 mod classes;
 mod keys;
 mod restores;
@@ -10,6 +11,7 @@ mod snapshots;
 mod volume;
 
 use crate::context::Context;
+use children::Children;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim, Pod, Service};
@@ -61,14 +63,12 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
     let name = &source.spec.source_pvc;
     ctx.router.follow_claim(uid, namespace, name);
     let sync = source.status.as_ref().and_then(|status| status.current_sync.as_ref());
-    let (claim, cuts, pods, users, own_snapshots, permissions) = tokio::try_join!(
+    let (claim, children, permissions) = tokio::try_join!(
         get::<PersistentVolumeClaim>(ctx, namespace, name),
-        owned::<PersistentVolumeClaim>(ctx, namespace, uid),
-        owned::<Pod>(ctx, namespace, uid),
-        users(ctx, source),
-        snapshots::of(ctx, namespace, Some(uid)),
+        children::of(ctx, source),
         permissions(ctx, namespace),
     )?;
+    let Children { cuts, pods, snapshots: own_snapshots, users } = children;
     let snapshots_available = own_snapshots.is_some();
     let snapshots = own_snapshots.unwrap_or_default();
     let releasing = source.status.as_ref().map(|status| status.releasing.as_slice()).unwrap_or_default();
