@@ -1,5 +1,6 @@
 //! VolumeSnapshotContents: what stands for a snapshot in the storage system, and outlives it if it is told to.
 
+use crate::decision::Action;
 use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
 
 /// The name of a snapshot's content. While the snapshot is not bound it is found by its reference, and while there is none yet it is
@@ -13,4 +14,28 @@ pub fn content_name(snapshot: &VolumeSnapshot, contents: &[VolumeSnapshotContent
         contents.iter().find(refers)?.metadata.name.clone()
     };
     bound.or_else(referring).unwrap_or_else(|| format!("snapcontent-{uid}"))
+}
+
+/// The contents that are waited for: those of before, and those of the snapshots that are to go now. They belong on record, for once a snapshot
+/// is gone nothing else would tell.
+pub fn awaited<'a>(
+    before: Vec<String>,
+    leaving: impl Iterator<Item = &'a VolumeSnapshot>,
+    contents: &[VolumeSnapshotContent],
+) -> Vec<String> {
+    let mut awaited = before;
+    for snapshot in leaving {
+        let content = content_name(snapshot, contents);
+        if !awaited.contains(&content) {
+            awaited.push(content);
+        }
+    }
+    awaited
+}
+
+/// Has those of these contents that would stay behind, and what they stand for with them, go when their snapshots do.
+pub fn release(awaited: &[String], contents: &[VolumeSnapshotContent]) -> Vec<Action> {
+    let retained = contents.iter().filter(|content| content.spec.deletion_policy != "Delete");
+    let names = retained.filter_map(|content| content.metadata.name.clone());
+    names.filter(|name| awaited.contains(name)).map(|name| Action::ReleaseContent { name }).collect()
 }

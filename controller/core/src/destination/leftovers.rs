@@ -7,7 +7,7 @@
 use super::draft::Draft;
 use super::publish;
 use super::view::{View, is_leaving, name_of};
-use crate::contents::content_name;
+use crate::contents::{self, content_name};
 use crate::decision::{Action, ChildKind, ChildRef};
 use scribe_crds::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
 use scribe_crds::v1alpha1::DestinationStatus;
@@ -50,24 +50,12 @@ fn is_of_replica(view: &View<'_>, content: &VolumeSnapshotContent) -> bool {
     view.replicas.iter().any(|replica| Some(replica.uid) == uid)
 }
 
-/// Has every leftover deleted, its content first. With the status goes the record of what is waited for: once the snapshot is gone,
-/// nothing else would tell.
+/// Has every leftover deleted, its content first.
 pub(super) fn remove(view: &View<'_>, draft: &mut Draft) {
     let snapshots = leftovers(view, &draft.status);
-    let mut releasing: Vec<String> = still_there(view, &draft.status).cloned().collect();
-    for snapshot in &snapshots {
-        let content = content_name(snapshot, &view.seen.contents);
-        if !releasing.contains(&content) {
-            releasing.push(content);
-        }
-    }
-    draft.status.releasing = releasing;
-    for content in &view.seen.contents {
-        let name = name_of(&content.metadata);
-        if draft.status.releasing.contains(&name) && content.spec.deletion_policy != "Delete" {
-            draft.then.push(Action::ReleaseContent { name });
-        }
-    }
+    let before = still_there(view, &draft.status).cloned().collect();
+    draft.status.releasing = contents::awaited(before, snapshots.iter().copied(), &view.seen.contents);
+    draft.then.extend(contents::release(&draft.status.releasing, &view.seen.contents));
     if !draft.status.releasing.is_empty() {
         // Contents are not ours to watch.
         draft.wake_in(view.now, view.settings.retry_base);
