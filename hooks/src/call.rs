@@ -19,7 +19,7 @@ use crate::fault::Limits;
 use crate::host::Host;
 use crate::module::{Inner, Module};
 use crate::outcome::{Called, Refusal};
-use crate::run::{Setup, Work, run, ticks};
+use crate::run::{Setup, Work, run};
 use crate::state::{CallState, Effects, Start};
 
 /// Calls that have no effect, whatever was granted: the same input brings the same answer.
@@ -91,7 +91,7 @@ impl Pure {
             cpu: time,
             is_pure: true,
         };
-        let start = Start { memory, time_limit: time, cpu: ticks(time), now, effects: None };
+        let start = Start { memory, time_limit: time, now, effects: None };
         run(&self.module.engine, &self.module.pre, Setup { function, limits, start }, work).await
     }
 
@@ -233,7 +233,7 @@ impl Effectful {
             exec_output_left: fixed::EXEC_OUTPUT_BYTES,
             http_left: fixed::HTTP_BODY_BYTES,
         };
-        let start = Start { memory, time_limit: time, cpu: ticks(cpu), now, effects: Some(effects) };
+        let start = Start { memory, time_limit: time, now, effects: Some(effects) };
         let work = work(&self.module, move |module, store, instance| call(module, store, instance, ctx));
         let setup = Setup { function, limits, start };
         run(&self.module.engine, &self.module.pre, setup, work).await.settled(function)

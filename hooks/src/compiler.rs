@@ -22,8 +22,10 @@ const MEMORY_VARIABLE: &str = "SCRIBE_COMPILE_MEMORY";
 const CPU_VARIABLE: &str = "SCRIBE_COMPILE_CPU";
 /// Of what the process says when it fails, in bytes.
 const MOST_WORDS: u64 = 8 << 10;
-/// The module is not valid. Anything else that is not 0 is our own fault.
+/// The module is not valid.
 const INVALID: u8 = 65;
+/// There was no memory to read it. Anything else that is not 0 is our own fault.
+const NO_MEMORY: u8 = 66;
 
 /// What compiling one module may use.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +127,11 @@ impl Compiler {
             LoadError::Invalid(words)
         } else if died_of(Signal::XCPU) || died_of(Signal::KILL) {
             LoadError::CompileTime { after: self.limits.cpu }
-        } else if died_of(Signal::ABORT) || died_of(Signal::SEGV) || died_of(Signal::BUS) {
+        } else if status.code() == Some(NO_MEMORY.into())
+            || died_of(Signal::ABORT)
+            || died_of(Signal::SEGV)
+            || died_of(Signal::BUS)
+        {
             // What Rust does when it is given no memory, and what a thread does whose stack is given none.
             LoadError::CompileMemory { most: self.limits.memory }
         } else {
@@ -148,6 +154,7 @@ pub fn worker_main() -> ExitCode {
             eprintln!("{error:#}");
             ExitCode::from(INVALID)
         }
+        Err(Failure::NoMemory) => ExitCode::from(NO_MEMORY),
         Err(Failure::Ours(error)) => {
             eprintln!("{error}");
             ExitCode::FAILURE
@@ -157,6 +164,7 @@ pub fn worker_main() -> ExitCode {
 
 enum Failure {
     Invalid(wasmtime::Error),
+    NoMemory,
     Ours(String),
 }
 
@@ -164,7 +172,10 @@ fn worker() -> Result<(), Failure> {
     let ours = |what: &str, error: &dyn std::fmt::Display| Failure::Ours(format!("{what}: {error}"));
     confine().map_err(|error| ours("limit the compiler", &error))?;
     let mut wasm = Vec::new();
-    std::io::stdin().read_to_end(&mut wasm).map_err(|error| ours("read the module", &error))?;
+    std::io::stdin().read_to_end(&mut wasm).map_err(|error| match error.kind() {
+        std::io::ErrorKind::OutOfMemory => Failure::NoMemory,
+        _ => ours("read the module", &error),
+    })?;
     let engine =
         wasmtime::Engine::new(&engine::config()).map_err(|error| ours("build the engine", &error))?;
     // Text is not accepted where it comes from a user: the feature is off.

@@ -54,6 +54,9 @@ pub enum LoadError {
         /// What is allowed, in bytes.
         most: u64,
     },
+    /// It needs more of something than there is for any module: memory, tables, instances.
+    #[error("the module needs more than there is for one: {0}")]
+    Unfit(String),
     /// It wants what there is not.
     #[error(
         "the module imports {}, which is not there: there are scribe:hooks@{supported} and, from WASI 0.2, cli, clocks, filesystem, io, random and sockets",
@@ -130,6 +133,7 @@ impl LoadError {
             | Self::Invalid(_)
             | Self::CompileMemory { .. }
             | Self::CompiledTooLarge { .. }
+            | Self::Unfit(_)
             | Self::UnknownImports { .. }
             | Self::WrongImport(_)
             | Self::Version { .. }

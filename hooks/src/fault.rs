@@ -7,7 +7,6 @@ use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::outcome::CallError;
-use crate::run::CpuExceeded;
 use crate::sanitize;
 use crate::state::TooManyHostCalls;
 
@@ -31,6 +30,8 @@ pub(crate) enum Fault {
     Call(wasmtime::Error),
     /// It was not waited for any longer.
     Timeout,
+    /// It computed for longer than it may.
+    Cpu,
     /// The host's own mistake.
     Panic,
 }
@@ -44,6 +45,9 @@ impl Fault {
         let timeout = CallError::Timeout { function, limit: limits.time_name, after: limits.time };
         let (error, is_instantiation) = match self {
             Self::Timeout => return timeout,
+            Self::Cpu if limits.cpu < limits.time => return CallError::Cpu { function, after: limits.cpu },
+            // Who computes all the time reaches both at once.
+            Self::Cpu => return timeout,
             Self::Panic => {
                 return CallError::Unavailable {
                     function,
@@ -53,9 +57,6 @@ impl Fault {
             Self::Instantiate(error) => (error, true),
             Self::Call(error) => (error, false),
         };
-        if error.is::<CpuExceeded>() {
-            return if limits.is_pure { timeout } else { CallError::Cpu { function, after: limits.cpu } };
-        }
         let trap = error.downcast_ref::<Trap>();
         if matches!(trap, Some(Trap::OutOfFuel)) {
             return if limits.is_pure { CallError::Fuel { function, fuel: limits.fuel } } else { timeout };

@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::LoadError;
 use crate::fault::Limits;
 use crate::module::{Facts, Inner, Module};
-use crate::run::{Setup, Work, run, ticks};
+use crate::run::{Setup, Work, run};
 use crate::sanitize;
 use crate::state::{CallState, Start};
 use crate::v0_1;
@@ -85,7 +85,7 @@ async fn introduce(inner: &Arc<Inner>) -> Result<Info, LoadError> {
     // Its own limits are not known yet.
     let memory = MOST_MEMORY;
     let limits = Limits { fuel, memory, time, time_name: None, cpu: time, is_pure: true };
-    let start = Start { memory, time_limit: time, cpu: ticks(time), now: 0, effects: None };
+    let start = Start { memory, time_limit: time, now: 0, effects: None };
     let module = inner.clone();
     let work: Work<Result<Info, LoadError>> = Box::new(move |store, instance| {
         Box::pin(async move {

@@ -24,6 +24,7 @@ mod inspect;
 mod limiter;
 mod load;
 mod log;
+mod metered;
 mod module;
 mod outcome;
 mod run;

@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::error::LoadError;
 use crate::inspect::{Origin, inspect, linker};
 use crate::module::{Inner, Module};
+use crate::sanitize;
 use crate::state::CallState;
 use crate::unpack::unpack;
 
@@ -142,8 +143,8 @@ impl Loader {
         let name = hex(&Sha256::digest(format!("{digest} {}", self.compatibility)));
         if let Some(compiled) = self.cached(&name).await? {
             match self.use_compiled(compiled, wasm, &digest).await {
-                // Sealed by us and yet of no use: made by another build of this engine.
-                Err(LoadError::Unavailable(_)) => self.forget(&name).await?,
+                // Sealed by us and yet of no use, as the same code was when it was new, or because it was made by another build.
+                Err(LoadError::Unfit(_)) => self.forget(&name).await?,
                 other => return other,
             }
         }
@@ -160,7 +161,7 @@ impl Loader {
             // read from a directory that only we can write to and carries a seal that only we can make.
             #[allow(unsafe_code, reason = "there is no other way to use code that was compiled elsewhere")]
             let component = unsafe { Component::deserialize(&engine, &compiled) };
-            component.map_err(|error| LoadError::Unavailable(format!("use the compiled module: {error:#}")))
+            component.map_err(|error| LoadError::Unfit(sanitize::line(&format!("{error:#}"), 1024)))
         })
         .await?;
         let origin = Origin { digest: format!("sha256:{digest}"), size: wasm.len() as u64, compiled_size };

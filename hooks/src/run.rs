@@ -8,10 +8,11 @@ use futures::future::BoxFuture;
 use scribe_hooks_contract::limits::fixed;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Instance, InstancePre};
-use wasmtime::{Engine as WasmEngine, Store, UpdateDeadline};
+use wasmtime::{Engine as WasmEngine, Store};
 
-use crate::engine::{Engine, TICK};
+use crate::engine::Engine;
 use crate::fault::{Fault, Limits};
+use crate::metered::Metered;
 use crate::outcome::{CallError, Called, Usage};
 use crate::state::{CallState, Start};
 
@@ -25,16 +26,6 @@ pub(crate) struct Setup {
     pub function: &'static str,
     pub limits: Limits,
     pub start: Start,
-}
-
-/// A module computed longer than it may.
-#[derive(Debug, thiserror::Error)]
-#[error("computed too long")]
-pub(crate) struct CpuExceeded;
-
-/// Ticks in a time, at least one.
-pub(crate) fn ticks(time: Duration) -> u64 {
-    u64::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 /// Makes the call. The outer error is the call's, the value whatever the work answered.
@@ -54,7 +45,6 @@ pub(crate) async fn run<T: Send>(
     };
     let _ticks = engine.ticks();
     // The clock of the call starts when it has a place.
-    let time_limit = start.time_limit;
     let began = tokio::time::Instant::now();
     let mut store = match store(&engine.wasm, &limits, start) {
         Ok(store) => store,
@@ -67,9 +57,11 @@ pub(crate) async fn run<T: Send>(
         work(&mut store, &instance).await.map_err(Fault::Call)
     };
     // A panic is ours and not the module's, but it must not end more than this call.
-    let result = match tokio::time::timeout(time_limit, AssertUnwindSafe(attempt).catch_unwind()).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(Fault::Panic),
+    let attempt = Metered::new(limits.cpu, AssertUnwindSafe(attempt).catch_unwind());
+    let result = match tokio::time::timeout(limits.time, attempt).await {
+        Ok(Some(Ok(result))) => result,
+        Ok(Some(Err(_))) => Err(Fault::Panic),
+        Ok(None) => Err(Fault::Cpu),
         Err(_) => Err(Fault::Timeout),
     };
     let duration = began.elapsed();
@@ -102,10 +94,7 @@ fn store(engine: &WasmEngine, limits: &Limits, start: Start) -> wasmtime::Result
     store.set_fuel(limits.fuel)?;
     store.set_hostcall_fuel(fixed::HOSTCALL_BYTES);
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|mut store| {
-        let state = store.data_mut();
-        state.ticks_left = state.ticks_left.checked_sub(1).ok_or(CpuExceeded)?;
-        Ok(UpdateDeadline::Yield(1))
-    });
+    // At every tick others get their turn, and it is looked at how much was computed.
+    store.epoch_deadline_async_yield_and_update(1);
     Ok(store)
 }

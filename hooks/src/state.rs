@@ -18,6 +18,8 @@ use crate::wasi;
 
 /// Resources that a module may hold.
 const MOST_RESOURCES: usize = 256;
+/// What is left to a module when the host was not done in time.
+const MOST_LAST_WORDS: Duration = Duration::from_millis(500);
 /// Denials that are kept to be shown.
 const MOST_DENIALS: usize = 10;
 
@@ -35,8 +37,6 @@ pub(crate) struct CallState {
     pub host_calls: BTreeMap<&'static str, u64>,
     pub denied: Vec<String>,
     host_calls_left: u64,
-    /// Ticks that a module may compute.
-    pub ticks_left: u64,
 }
 
 /// What an effectful call may do.
@@ -61,15 +61,13 @@ pub(crate) struct TooManyHostCalls;
 pub(crate) struct Start {
     pub memory: u64,
     pub time_limit: Duration,
-    /// In ticks.
-    pub cpu: u64,
     pub now: u64,
     pub effects: Option<Effects>,
 }
 
 impl CallState {
     pub fn new(start: Start) -> Self {
-        let Start { memory, time_limit, cpu, now, effects } = start;
+        let Start { memory, time_limit, now, effects } = start;
         let log = Log::default();
         let wasi = match &effects {
             None => wasi::pure(&log, now),
@@ -89,7 +87,6 @@ impl CallState {
             host_calls: BTreeMap::new(),
             denied: Vec::new(),
             host_calls_left: fixed::HOST_CALLS,
-            ticks_left: cpu,
         }
     }
 
@@ -121,6 +118,11 @@ impl CallState {
     /// How long the call may still take.
     pub fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// How long the host may still take: a little less, so that the module gets to hear of it and can say what it makes of it.
+    pub fn patience(&self) -> Duration {
+        self.remaining().saturating_sub((self.time_limit / 10).min(MOST_LAST_WORDS))
     }
 }
 

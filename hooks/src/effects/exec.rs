@@ -30,7 +30,7 @@ impl CallState {
         let left = self.effects.as_ref().map_or(0, |effects| effects.exec_output_left);
         command.max_output = command.max_output.min(u32::try_from(left).unwrap_or(u32::MAX));
         let (most, limit) = (command.max_output as usize, seconds(command.timeout_seconds));
-        let ran = within(limit, self.remaining(), host.exec(permit, command)).await;
+        let ran = within(limit, self.patience(), host.exec(permit, command)).await;
         let Some(Ok(mut outcomes)) = ran else {
             return Ok(ran.unwrap_or(Err(ExecError::TimedOut)));
         };

@@ -40,7 +40,7 @@ impl CallState {
         }
         match self.permit_kube("freeze.scale-down", Verb::Scale, &workload) {
             Ok((host, permit)) => {
-                frozen(PATIENCE, self.remaining(), host.freeze_scale_down(permit, replicas)).await
+                frozen(PATIENCE, self.patience(), host.freeze_scale_down(permit, replicas)).await
             }
             Err(denied) => Ok(Err(FreezeError::Denied(self.denied(denied)))),
         }
@@ -59,7 +59,7 @@ impl CallState {
             .and_then(|()| self.permit_kube("freeze.annotate", Verb::Annotate, &target));
         match permitted {
             Ok((host, permit)) => {
-                frozen(PATIENCE, self.remaining(), host.freeze_annotate(permit, key, value)).await
+                frozen(PATIENCE, self.patience(), host.freeze_annotate(permit, key, value)).await
             }
             Err(denied) => Ok(Err(FreezeError::Denied(self.denied(denied)))),
         }
@@ -71,7 +71,7 @@ impl CallState {
         }
         match self.permit_kube("freeze.suspend-cronjob", Verb::Suspend, &target) {
             Ok((host, permit)) => {
-                frozen(PATIENCE, self.remaining(), host.freeze_suspend_cronjob(permit)).await
+                frozen(PATIENCE, self.patience(), host.freeze_suspend_cronjob(permit)).await
             }
             Err(denied) => Ok(Err(FreezeError::Denied(self.denied(denied)))),
         }
@@ -89,7 +89,7 @@ impl CallState {
         match self.permit_exec("freeze.exec-with-undo", &target, &[&apply, &undo]) {
             Ok((host, permit)) => {
                 let limit = seconds(apply.timeout_seconds) + GRACE;
-                frozen(limit, self.remaining(), host.freeze_exec_with_undo(permit, apply, undo)).await
+                frozen(limit, self.patience(), host.freeze_exec_with_undo(permit, apply, undo)).await
             }
             Err(denied) => Ok(Err(FreezeError::Denied(self.denied(denied)))),
         }
@@ -112,7 +112,7 @@ impl CallState {
         match self.permit_exec("freeze.hold-session", &target, &[&command]) {
             Ok((host, permit)) => {
                 let limit = seconds(command.timeout_seconds) + GRACE;
-                frozen(limit, self.remaining(), host.freeze_hold_session(permit, command, ready_marker)).await
+                frozen(limit, self.patience(), host.freeze_hold_session(permit, command, ready_marker)).await
             }
             Err(denied) => Ok(Err(FreezeError::Denied(self.denied(denied)))),
         }

@@ -26,7 +26,7 @@ impl CallState {
         }
         // The whole of it: a body that comes by drips ends here too.
         let limit = seconds(request.timeout_seconds);
-        let sent = within(limit, self.remaining(), host.http_send(permit, request, left)).await;
+        let sent = within(limit, self.patience(), host.http_send(permit, request, left)).await;
         let response = match sent {
             Some(Ok(response)) => response,
             Some(Err(error)) => return Ok(Err(error)),

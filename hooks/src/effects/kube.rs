@@ -48,7 +48,7 @@ impl CallState {
         if let Some(Err(error)) = pointer.as_deref().map(check_pointer) {
             return Ok(Err(error));
         }
-        let got = within(PATIENCE, self.remaining(), host.kube_get(permit, pointer)).await;
+        let got = within(PATIENCE, self.patience(), host.kube_get(permit, pointer)).await;
         Ok(got.unwrap_or_else(no_answer).and_then(bounded))
     }
 
@@ -63,7 +63,7 @@ impl CallState {
             Err(denied) => return Ok(Err(KubeError::Denied(self.denied(denied)))),
         };
         let limit = permit.limit as usize;
-        let listed = within(PATIENCE, self.remaining(), host.kube_list(permit)).await;
+        let listed = within(PATIENCE, self.patience(), host.kube_list(permit)).await;
         Ok(listed.unwrap_or_else(no_answer).and_then(|objects| {
             let bytes: usize = objects.iter().map(String::len).sum();
             if bytes > fixed::KUBE_ANSWER_BYTES || objects.len() > limit {
@@ -84,7 +84,7 @@ impl CallState {
             Ok(permitted) => permitted,
             Err(error) => return Ok(Err(error)),
         };
-        let patched = within(PATIENCE, self.remaining(), host.kube_patch(permit, kind, body)).await;
+        let patched = within(PATIENCE, self.patience(), host.kube_patch(permit, kind, body)).await;
         Ok(patched.unwrap_or_else(no_answer).and_then(bounded))
     }
 
@@ -101,7 +101,7 @@ impl CallState {
         if let Err(denied) = check_annotation(&key) {
             return Ok(Err(KubeError::Denied(self.denied(denied))));
         }
-        let annotated = within(PATIENCE, self.remaining(), host.kube_annotate(permit, key, value)).await;
+        let annotated = within(PATIENCE, self.patience(), host.kube_annotate(permit, key, value)).await;
         Ok(annotated.unwrap_or_else(no_answer))
     }
 
@@ -110,7 +110,7 @@ impl CallState {
             Ok(permitted) => permitted,
             Err(error) => return Ok(Err(error)),
         };
-        let scaled = within(PATIENCE, self.remaining(), host.kube_scale(permit, replicas)).await;
+        let scaled = within(PATIENCE, self.patience(), host.kube_scale(permit, replicas)).await;
         Ok(scaled.unwrap_or_else(no_answer))
     }
 
@@ -129,7 +129,7 @@ impl CallState {
             return Ok(Err(error));
         }
         let wait = host.kube_wait_for(permit, pointer, equals, timeout_seconds);
-        Ok(within(seconds(timeout_seconds), self.remaining(), wait).await.unwrap_or(Ok(false)))
+        Ok(within(seconds(timeout_seconds), self.patience(), wait).await.unwrap_or(Ok(false)))
     }
 }
 

@@ -69,7 +69,7 @@ impl CallState {
         effects.events_left -= 1;
         let host = effects.host.clone();
         let message = sanitize::line(&event.message, fixed::EVENT_MESSAGE_BYTES - '…'.len_utf8());
-        let emitted = within(PATIENCE, self.remaining(), host.emit_event(Event { message, ..event })).await;
+        let emitted = within(PATIENCE, self.patience(), host.emit_event(Event { message, ..event })).await;
         Ok(emitted.unwrap_or_else(|| Err("the API server does not answer".to_owned())))
     }
 
@@ -92,7 +92,7 @@ impl CallState {
         let Some(effects) = &self.effects else { return Ok(()) };
         let host = effects.host.clone();
         let _ =
-            within(Duration::MAX, self.remaining(), host.sleep(Duration::from_millis(millis.into()))).await;
+            within(Duration::MAX, self.patience(), host.sleep(Duration::from_millis(millis.into()))).await;
         Ok(())
     }
 }

@@ -42,7 +42,7 @@ impl CallState {
             Ok(store) => store,
             Err(error) => return Ok(Err(error)),
         };
-        let found = within(PATIENCE, self.remaining(), host.state_get(key)).await.unwrap_or_else(no_answer);
+        let found = within(PATIENCE, self.patience(), host.state_get(key)).await.unwrap_or_else(no_answer);
         Ok(match found {
             Ok(Some(entry)) if entry.value.len() as u64 > most => Err(StateError::TooLarge(most)),
             other => other,
@@ -65,7 +65,7 @@ impl CallState {
         if (key.len() + value.len()) as u64 > most {
             return Ok(Err(StateError::TooLarge(most)));
         }
-        let written = within(PATIENCE, self.remaining(), host.state_put(key, value, expect, most)).await;
+        let written = within(PATIENCE, self.patience(), host.state_put(key, value, expect, most)).await;
         Ok(written.unwrap_or_else(no_answer))
     }
 
@@ -74,7 +74,7 @@ impl CallState {
             Ok(store) => store,
             Err(error) => return Ok(Err(error)),
         };
-        let deleted = within(PATIENCE, self.remaining(), host.state_delete(key, expect)).await;
+        let deleted = within(PATIENCE, self.patience(), host.state_delete(key, expect)).await;
         Ok(deleted.unwrap_or_else(no_answer))
     }
 
@@ -83,7 +83,7 @@ impl CallState {
             Ok(store) => store,
             Err(error) => return Ok(Err(error)),
         };
-        Ok(within(PATIENCE, self.remaining(), host.state_keys(prefix)).await.unwrap_or_else(no_answer))
+        Ok(within(PATIENCE, self.patience(), host.state_keys(prefix)).await.unwrap_or_else(no_answer))
     }
 }
 
