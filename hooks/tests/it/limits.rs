@@ -1,0 +1,301 @@
+//! Modules that want too much.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use scribe_hooks::contract::limits::Effective;
+use scribe_hooks::contract::points::Verdict;
+use scribe_hooks::contract::reason::Reason;
+use scribe_hooks::{CallError, LoadError};
+
+use crate::effects::Idle;
+use crate::guest::{Guest, guest};
+use crate::setup::{context, limits, load, tight};
+
+async fn decide(guest: Guest) -> CallError {
+    let error = load(guest.build()).await.pure(limits()).decide(context()).await.outcome.unwrap_err();
+    assert!(!error.to_string().contains('\n'), "{error}");
+    error
+}
+
+fn decision(body: &str) -> Guest {
+    guest("decision-hook").does("decide", body)
+}
+
+#[tokio::test]
+async fn an_endless_loop_runs_out_of_fuel() {
+    let error = decide(decision("(loop $l (br $l)) i32.const 0")).await;
+    assert_eq!(error.reason(), Reason::HookFuel);
+    assert_eq!(
+        error.to_string(),
+        "decide used up its 100000000 units of fuel: raise limits.fuel, or do less in one call"
+    );
+}
+
+#[tokio::test]
+async fn endless_growth_ends_at_the_limit() {
+    // Asks for a page until it gets none, and then gives up as most languages do.
+    let module = load(
+        decision("(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable")
+            .build(),
+    )
+    .await;
+    let called = module.pure(limits()).decide(context()).await;
+    let error = called.outcome.unwrap_err();
+    assert_eq!(error.reason(), Reason::HookMemory);
+    assert!(
+        error.to_string().starts_with("decide needed more than 64Mi of memory: raise limits.memory"),
+        "{error}"
+    );
+    assert_eq!(called.usage.memory, 64 << 20);
+    let less = Effective { memory: 1 << 20, ..limits() };
+    assert_eq!(module.pure(less).decide(context()).await.usage.memory, 1 << 20);
+}
+
+#[tokio::test]
+async fn several_memories_count_together() {
+    // 40 MiB in each of two memories.
+    let hook = decision("i32.const 512").extra("(memory $other 640)").pages(640);
+    let error = decide(hook).await;
+    assert_eq!(error.reason(), Reason::HookMemory, "{error}");
+}
+
+#[tokio::test]
+async fn what_is_too_large_from_the_start_does_not_start() {
+    let module = load(decision("i32.const 512").pages(32).build()).await;
+    let less = Effective { memory: 1 << 20, ..limits() };
+    let error = module.pure(less).decide(context()).await.outcome.unwrap_err();
+    assert_eq!(error.reason(), Reason::HookMemory, "{error}");
+}
+
+#[tokio::test]
+async fn tables_are_bounded() {
+    // More than there is for any module; and more in sum than there is for one.
+    let error = crate::setup::loader()
+        .load(decision("i32.const 512").extra("(table 30000 funcref)").build())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, LoadError::Unfit(_) | LoadError::Start(_)), "{error}");
+    let several = decision("i32.const 512").extra("(table 15000 funcref) (table 15000 funcref)").build();
+    let error = crate::setup::loader().load(several).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::HookModuleInvalid, "{error}");
+}
+
+#[tokio::test]
+async fn endless_recursion_exhausts_the_stack() {
+    let error = decide(decision("(call $deep (i32.const 0))").extra(
+        "(func $deep (param i32) (result i32) (i32.add (i32.const 1) (call $deep (i32.add (local.get 0) (i32.const 1)))))",
+    ))
+    .await;
+    assert_eq!(error.reason(), Reason::HookTrap);
+    assert!(error.to_string().contains("call stack exhausted"), "{error}");
+}
+
+#[tokio::test]
+async fn a_trap_says_what_happened_and_where() {
+    let error = decide(decision("(call $inner) i32.const 0").extra("(func $inner unreachable)")).await;
+    assert_eq!(error.reason(), Reason::HookTrap);
+    assert!(error.to_string().contains("unreachable"), "{error}");
+    assert!(error.to_string().contains("inner"), "{error}");
+}
+
+#[tokio::test]
+async fn a_start_function_is_bounded_too() {
+    let hook = decision("i32.const 512").extra("(func $spin (loop $l (br $l))) (start $spin)").build();
+    let error = crate::setup::loader().load(hook).await.unwrap_err();
+    assert!(error.to_string().contains("used up its 100000000 units of fuel"), "{error}");
+    assert!(!error.is_transient());
+}
+
+fn spinning() -> Vec<u8> {
+    guest("lifecycle-hook").does("pre-sync", "(loop $l (br $l)) i32.const 0").build()
+}
+
+#[tokio::test]
+async fn an_effectful_call_may_not_compute_for_long() {
+    let module = load(spinning()).await;
+    let error = module
+        .effectful(tight(), Arc::default(), Idle::shared())
+        .pre_sync(context())
+        .await
+        .outcome
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "pre-sync computed for more than 50ms: raise limits.cpu, or do less in one call"
+    );
+    assert_eq!(error.reason(), Reason::HookTimeout);
+}
+
+#[tokio::test]
+async fn waiting_does_not_count_as_computing() {
+    // Sleeps twice as long as it may compute.
+    let hook = sleeping(100);
+    let called =
+        load(hook).await.effectful(tight(), Arc::default(), Idle::shared()).pre_sync(context()).await;
+    assert_eq!(called.outcome, Ok(()));
+    assert!(called.usage.duration >= Duration::from_millis(100));
+}
+
+/// Sleeps, and is content.
+fn sleeping(millis: u32) -> Vec<u8> {
+    guest("lifecycle-hook")
+        .imports("time", "sleep-millis", "sleep", "(param i32)")
+        .does("pre-sync", &format!("(call $sleep (i32.const {millis})) i32.const 512"))
+        .build()
+}
+
+#[tokio::test]
+async fn a_host_that_blocks_is_not_waited_for() {
+    // No epoch ends this: the module is not running. It hears of it in time to say what it makes of it.
+    let limits = Effective { timeout: Duration::from_millis(50), ..limits() };
+    let called = load(sleeping(u32::MAX))
+        .await
+        .effectful(limits, Arc::default(), Idle::shared())
+        .pre_sync(context())
+        .await;
+    assert_eq!(called.outcome, Ok(()));
+}
+
+#[tokio::test]
+async fn a_call_ends_with_its_time() {
+    let limits = Effective { timeout: Duration::from_millis(50), ..limits() };
+    let called =
+        load(spinning()).await.effectful(limits, Arc::default(), Idle::shared()).pre_sync(context()).await;
+    let error = called.outcome.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "pre-sync did not answer within 50ms: raise limits.timeout, or do less in one call"
+    );
+}
+
+#[tokio::test]
+async fn a_loop_around_the_host_ends_too() {
+    let hook = guest("lifecycle-hook")
+        .imports("time", "sleep-millis", "sleep", "(param i32)")
+        .does("pre-sync", "(loop $l (call $sleep (i32.const 0)) (br $l)) i32.const 0")
+        .build();
+    let called =
+        load(hook).await.effectful(limits(), Arc::default(), Idle::shared()).pre_sync(context()).await;
+    let error = called.outcome.unwrap_err();
+    assert_eq!(error.to_string(), "pre-sync trapped: called the host more than 10000 times");
+    assert_eq!(called.usage.host_calls, [("time.sleep-millis", 10_001)].into());
+}
+
+#[tokio::test]
+async fn a_log_that_is_flooded_stays_small() {
+    // 9000 lines of 1000 bytes.
+    let hook = guest("decision-hook")
+        .imports("log", "log", "log", "(param i32 i32 i32 i32 i32)")
+        .does(
+            "decide",
+            "(loop $l
+                (call $log (i32.const 1) (i32.const 4096) (i32.const 1000) (i32.const 0) (i32.const 0))
+                (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                (br_if $l (i32.lt_u (local.get $i) (i32.const 9000))))
+             i32.const 512",
+        )
+        .text(4096, &"x\n\u{1b}[31m".repeat(125));
+    let patient = Effective { pure_timeout: Duration::from_secs(10), ..limits() };
+    let called = load(hook.build()).await.pure(patient).decide(context()).await;
+    assert_eq!(called.outcome, Ok(Verdict::Proceed));
+    let bytes: usize = called.log.iter().map(|line| line.message.len()).sum();
+    assert!(bytes <= 64 << 10 && bytes > 32 << 10, "{bytes}");
+    assert_eq!(called.log.len() as u64 + called.usage.log_lines_dropped, 9000);
+    assert!(called.log[0].message.starts_with("x\\n\\u{1b}[31m"), "{}", called.log[0].message);
+}
+
+#[tokio::test]
+async fn a_list_that_claims_too_much_is_refused() {
+    // A log line with 0x7fffffff fields.
+    let hook = guest("decision-hook")
+        .imports("log", "log", "log", "(param i32 i32 i32 i32 i32)")
+        .does("decide", "(call $log (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0x7fffffff)) i32.const 512");
+    let error = decide(hook).await;
+    assert!(
+        error.to_string().contains("out of bounds") || error.to_string().contains("hands over"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn one_mebibyte_named_a_thousand_times_is_refused() {
+    // Fields that all lie at the same place: little for the module, a gigabyte for the host.
+    let hook = guest("decision-hook")
+        .pages(64)
+        .imports("log", "log", "log", "(param i32 i32 i32 i32 i32)")
+        .does(
+            "decide",
+            "(loop $l
+                (i32.store (i32.add (i32.const 131072) (i32.shl (local.get $i) (i32.const 4))) (i32.const 1048576))
+                (i32.store offset=4 (i32.add (i32.const 131072) (i32.shl (local.get $i) (i32.const 4))) (i32.const 1048576))
+                (i32.store offset=8 (i32.add (i32.const 131072) (i32.shl (local.get $i) (i32.const 4))) (i32.const 1048576))
+                (i32.store offset=12 (i32.add (i32.const 131072) (i32.shl (local.get $i) (i32.const 4))) (i32.const 1048576))
+                (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                (br_if $l (i32.lt_u (local.get $i) (i32.const 1000))))
+             (call $log (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 131072) (i32.const 1000))
+             i32.const 512",
+        );
+    let error = decide(hook).await;
+    assert_eq!(error.reason(), Reason::HookOutput);
+    assert!(error.to_string().contains("hands over more than 8 MiB at once"), "{error}");
+}
+
+/// With one thread for everything, whatever else there is to do is done while a module spins.
+#[tokio::test(flavor = "current_thread")]
+async fn a_spinning_module_does_not_hold_up_other_work() {
+    let module = load(spinning()).await;
+    let long = Effective { cpu: Duration::from_millis(500), ..tight() };
+    let is_over = Arc::new(AtomicBool::new(false));
+    let turns = Arc::new(AtomicU64::new(0));
+    let other = tokio::spawn({
+        let (is_over, turns) = (is_over.clone(), turns.clone());
+        async move {
+            while !is_over.load(Ordering::Relaxed) {
+                turns.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let called = module.effectful(long, Arc::default(), Idle::shared()).pre_sync(context()).await;
+    is_over.store(true, Ordering::Relaxed);
+    other.await.unwrap();
+    assert!(matches!(called.outcome, Err(CallError::Cpu { .. })));
+    // It was let in at every tick, of which there are fifty if none comes late; without that, never.
+    assert!(turns.load(Ordering::Relaxed) > 10, "{turns:?}");
+}
+
+#[tokio::test]
+async fn more_calls_than_places_wait_for_each_other() {
+    let module = load(guest("decision-hook").build()).await;
+    let calls = (0..200).map(|_| {
+        let pure = module.pure(limits());
+        async move { pure.decide(context()).await.outcome }
+    });
+    let outcomes = futures::future::join_all(calls).await;
+    assert!(outcomes.iter().all(|outcome| *outcome == Ok(Verdict::Proceed)), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_one_call_for_the_next() {
+    // Answers proceed and spoils its memory; had it kept it, it would answer something else.
+    let hook = guest("decision-hook")
+        .does("decide", "(i32.store (i32.const 1024) (i32.load (i32.const 2048))) (i32.store (i32.const 2048) (i32.const 1)) i32.const 1024");
+    let module = load(hook.build()).await;
+    for _ in 0..3 {
+        assert_eq!(module.pure(limits()).decide(context()).await.outcome, Ok(Verdict::Proceed));
+    }
+}
+
+#[tokio::test]
+async fn a_module_that_exits_is_told_so() {
+    let world = "package test:w; world hook { import wasi:cli/exit@0.2.0; export scribe:hooks/settings@0.1.0; export scribe:hooks/decision@0.1.0; }
+        package wasi:cli@0.2.0 { interface exit { exit: func(status: result); } }";
+    let hook = guest("hook")
+        .wit(world)
+        .imports("wasi:cli/exit@0.2.0", "exit", "exit", "(param i32)")
+        .does("decide", "(call $exit (i32.const 1)) i32.const 512");
+    let error = decide(hook).await;
+    assert_eq!(error.to_string(), "decide trapped: called exit(1)");
+}
