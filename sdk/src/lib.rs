@@ -94,3 +94,8 @@ pub mod __private {
     };
     pub use crate::settings::Package;
 }
+
+/// Its example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
