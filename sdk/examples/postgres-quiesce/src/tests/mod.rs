@@ -1,3 +1,5 @@
+mod freeze;
+
 use scribe_hook_sdk::exec::Outcome;
 use scribe_hook_sdk::quiesce::ReleaseReason;
 use scribe_hook_sdk::testing::{self, Call, Host, assert_schema, context};
