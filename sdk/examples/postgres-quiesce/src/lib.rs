@@ -13,14 +13,14 @@ use crate::settings::{Mode, Settings};
 /// Freezes a file system and thaws it when stdin ends or the time is over, whichever is first: so also where nobody is left to thaw it.
 ///
 /// Signals are ignored until the trap is set, or one between the two would leave the file system frozen. The trap is set only after the
-/// freeze, or it would thaw what somebody else has frozen.
+/// freeze, or it would thaw what somebody else has frozen. It ends with 124, as `timeout` does, where the time was over.
 const FREEZE: &str = r#"trap '' HUP INT TERM
 fsfreeze --freeze "$1" || exit
 trap 'fsfreeze --unfreeze "$1"' EXIT
-trap exit HUP INT TERM
+trap 'exit 143' HUP INT TERM
 echo "scribe: frozen"
 read -r -t "$2" _
-exit 0"#;
+test $? -le 128 || exit 124"#;
 
 /// The line that says so.
 const FROZEN: &str = "scribe: frozen";

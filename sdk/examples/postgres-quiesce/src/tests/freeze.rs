@@ -40,14 +40,17 @@ impl Shell {
         fs::read_to_string(self.folder.path().join("calls")).unwrap()
     }
 
-    /// Waits for its end with stdin as it is. `Child::wait` would close it.
-    fn end(mut self) -> String {
+    /// Waits for its end with stdin as it is, and answers its exit code. `Child::wait` would close it.
+    fn end(&mut self) -> Option<i32> {
         let stdin = self.child.stdin.take();
-        self.child.wait().unwrap();
+        let status = self.child.wait().unwrap();
         drop(stdin);
-        self.calls()
+        status.code()
     }
 }
+
+/// Seconds that no test waits for, unless it fails.
+const LONG: &str = "20";
 
 const BOTH: &str = "--freeze /data\n--unfreeze /data\n";
 
@@ -60,28 +63,29 @@ fn frozen(seconds: &str) -> Shell {
 
 #[test]
 fn it_thaws_when_stdin_ends() {
-    let mut shell = frozen("600");
+    let mut shell = frozen(LONG);
     assert_eq!(shell.calls(), "--freeze /data\n");
     drop(shell.child.stdin.take());
-    assert_eq!(shell.end(), BOTH);
+    assert_eq!((shell.end(), shell.calls().as_str()), (Some(0), BOTH));
 }
 
 #[test]
 fn it_thaws_when_the_time_is_over() {
-    assert_eq!(frozen("0.01").end(), BOTH);
+    let mut shell = frozen("0.01");
+    assert_eq!((shell.end(), shell.calls().as_str()), (Some(124), BOTH));
 }
 
 #[test]
 fn it_thaws_when_it_is_told_to_end() {
-    let shell = frozen("600");
+    let mut shell = frozen(LONG);
     let killed = Command::new("kill").arg(shell.child.id().to_string()).status().unwrap();
     assert!(killed.success());
-    assert_eq!(shell.end(), BOTH);
+    assert_eq!((shell.end(), shell.calls().as_str()), (Some(143), BOTH), "by the signal, not by the time");
 }
 
 #[test]
 fn what_somebody_else_has_frozen_is_not_thawed() {
-    let mut shell = Shell::start(1, "600");
+    let mut shell = Shell::start(1, LONG);
     assert_eq!(shell.line(), "", "nothing is frozen");
-    assert_eq!(shell.end(), "--freeze /data\n");
+    assert_eq!((shell.end(), shell.calls().as_str()), (Some(1), "--freeze /data\n"));
 }
