@@ -1,5 +1,5 @@
 //! The points of the Rust template compile and pass the tests that they bring. That a project made of it becomes a module is tested by
-//! `cargo xtask test unit`.
+//! `cargo xtask test unit`. And a module with all points, of which the same is true.
 
 #[path = "../../templates/rust/points/decision.rs"]
 mod decision;
@@ -15,3 +15,6 @@ mod quiesce;
 mod retention;
 #[path = "../../templates/rust/points/transfer.rs"]
 mod transfer;
+
+#[path = "../modules/all_points.rs"]
+mod all_points;

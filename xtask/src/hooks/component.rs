@@ -33,9 +33,9 @@ impl Component {
         interfaces
     }
 
-    /// That it stands at this point, and asks for nothing but the contract: what no test of its source can show.
-    pub fn check(&self, point: &str) -> Result<()> {
-        let mut expected = [point, "settings"];
+    /// That it stands at these points, and asks for nothing but the contract: what no test of its source can show.
+    pub fn check(&self, points: &[&str]) -> Result<()> {
+        let mut expected = [points, &["settings"]].concat();
         expected.sort_unstable();
         let (path, interfaces) = (self.path.display(), self.interfaces());
         ensure!(interfaces == expected, "{path} exports {interfaces:?}: it should be {expected:?}");

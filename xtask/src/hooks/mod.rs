@@ -36,6 +36,10 @@ enum Language {
     JavaScript,
 }
 
+/// All points of the contract.
+const POINTS: [&str; 7] =
+    ["decision", "transfer", "retention", "quiesce", "lifecycle", "failure", "promotion"];
+
 const HOOKS: [Hook; 6] = [
     Hook { name: "change-window", language: Language::Python, point: "decision" },
     Hook { name: "keep-by-label", language: Language::JavaScript, point: "retention" },
@@ -128,7 +132,7 @@ fn build() -> Result<Vec<(PathBuf, Language)>> {
         modules.push((hook.module(), hook.language));
     }
     for hook in &HOOKS {
-        Component::read(&hook.module())?.check(hook.point)?;
+        Component::read(&hook.module())?.check(&[hook.point])?;
     }
     modules.sort();
     Ok(modules)

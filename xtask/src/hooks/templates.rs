@@ -10,7 +10,7 @@ use scribe_tests::command;
 use tracing::info;
 
 use super::component::Component;
-use super::{HOOKS, Hook, Language, folder, python};
+use super::{HOOKS, Hook, Language, POINTS, folder, python};
 use crate::cluster::target_dir;
 use crate::process::{cargo, run};
 
@@ -26,25 +26,29 @@ pub fn test() -> Result<()> {
     python::unittest(like, &project("python")?)
 }
 
-/// Its tests are also the SDK's own; here, that cargo alone makes a module of it. Outside of the repository, whose settings for cargo would
-/// else stand in for its own.
+/// Its tests are also the SDK's own; here, that cargo alone makes a module of it, with one point and with all.
 fn rust() -> Result<()> {
+    build_rust(&templates().join("rust/points/retention.rs"), &["retention"])?;
+    build_rust(&repository().join("sdk/tests/modules/all_points.rs"), &POINTS)
+}
+
+/// Builds a project outside of the repository, whose settings for cargo would else stand in for its own.
+fn build_rust(source: &Path, points: &[&str]) -> Result<()> {
     let outside = tempfile::tempdir().context("make a folder for the project")?;
     let project = outside.path().join(NAME);
     fill(&templates().join("rust"), &project)?;
-    let source = project.join("src");
-    fs::create_dir_all(&source).with_context(|| format!("create {}", source.display()))?;
-    fs::copy(project.join("points/retention.rs"), source.join("lib.rs")).context("choose the point")?;
+    let folder = project.join("src");
+    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    fs::copy(source, folder.join("lib.rs")).with_context(|| format!("copy {}", source.display()))?;
     // What was built for the examples need not be built again, and nothing is asked of a registry.
     fs::copy(repository().join("Cargo.lock"), project.join("Cargo.lock")).context("copy Cargo.lock")?;
     let mut cargo =
         cargo(&["build", "--quiet", "--offline", "--target=wasm32-unknown-unknown", "--profile=hook"]);
     cargo.args(["--config", "profile.hook.inherits='release'", "--target-dir"]).arg(target_dir());
-    info!("building the template of Rust");
+    info!("building a project of the template with {}", source.display());
     command::run(cargo.current_dir(&project))?;
-    let module =
-        target_dir().join("wasm32-unknown-unknown/hook").join(format!("{}.wasm", NAME.replace('-', "_")));
-    Component::read(&module)?.check("retention")
+    let module = format!("{}.wasm", NAME.replace('-', "_"));
+    Component::read(&target_dir().join("wasm32-unknown-unknown/hook").join(module))?.check(points)
 }
 
 fn templates() -> PathBuf {
