@@ -25,6 +25,7 @@ impl Stage {
         let sources = files(&hook.sources())?;
         let mut hash = Sha256::new();
         hash.update(tools);
+        hash.update(hook.world());
         for path in files(&wit())?.iter().chain(&sources) {
             let content = fs::read(path).with_context(|| format!("read {}", path.display()))?;
             hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
