@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod codegen;
 mod demo;
+mod hooks;
 mod image;
 mod lint;
 mod process;
@@ -35,6 +36,8 @@ enum Command {
     Cluster(cluster::Command),
     /// Build container images, and load them into clusters
     Image(image::Command),
+    /// Build the example hooks as modules, in `target/hooks`
+    Hooks(hooks::Options),
     /// Write the files that are generated from the API types
     Codegen,
     /// Check formatting, clippy's advice, and licences
@@ -59,6 +62,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Image(command) => image::run(&command),
         Command::Demo(options) => demo::run(&options).await,
         Command::Bench(command) => bench::run(&command).await,
+        Command::Hooks(options) => hooks::run(&options),
         Command::Codegen => codegen::run(),
         Command::Lint => lint::lint(),
         Command::Test(options) => test::test(&options).await,

@@ -11,6 +11,7 @@ use scribe_tests::world;
 use tracing::{error, info};
 
 use crate::cluster::target_dir;
+use crate::hooks;
 use crate::image::{self, Kind};
 use crate::lint::lint;
 use crate::process::{cargo, run};
@@ -35,7 +36,7 @@ pub struct Options {
 enum Tier {
     /// Formatting, clippy, licences
     Lint,
-    /// In-process, and real ssh and rsync on loopback
+    /// In-process, real ssh and rsync on loopback, and the example hooks in each of their languages
     Unit,
     /// Real etcd and kube-apiserver
     Apiserver,
@@ -99,7 +100,9 @@ async fn run_tier(tier: Tier, options: &Options) -> Result<()> {
         Tier::Lint => lint(),
         // Always the whole workspace: a part of it would be built anew with the features of that part.
         Tier::Unit => cargo_test(&["--workspace", "--lib", "--bins", "--test", "it"], options)
-            .and_then(|()| cargo_test(&["--workspace", "--doc"], options)),
+            .and_then(|()| cargo_test(&["--workspace", "--doc"], options))
+            // What else runs there is not chosen by the names of tests.
+            .and_then(|()| if options.filter.is_none() { hooks::test() } else { Ok(()) }),
         Tier::Apiserver => cargo_test(&["--workspace", "--test", "apiserver"], options),
         Tier::E2e => end_to_end(options).await,
     }

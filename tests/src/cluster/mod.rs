@@ -31,7 +31,7 @@ pub use configs::PAUSE_IMAGE;
 pub use layout::{cache_dir, repository};
 pub use lock::Lock;
 pub use pki::{Authority, Identity};
-pub use prerequisites::{PACKAGES, ensure_all as ensure_prerequisites, ensure_packages};
+pub use prerequisites::{PACKAGES, ensure_all as ensure_prerequisites, ensure_installed, ensure_packages};
 pub use storage::{DRIVER, install_snapshot_crds};
 
 use components::{Component, Plan};

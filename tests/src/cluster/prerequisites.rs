@@ -53,7 +53,15 @@ pub fn ensure_all() -> Result<()> {
 /// # Errors
 /// Those of [`ensure_all`].
 pub fn ensure_packages() -> Result<()> {
-    let missing = missing(PACKAGES);
+    ensure_installed(PACKAGES)
+}
+
+/// These Debian packages, which not everybody needs.
+///
+/// # Errors
+/// Those of [`ensure_all`].
+pub fn ensure_installed(packages: &[&'static str]) -> Result<()> {
+    let missing = missing(packages);
     if missing.is_empty() {
         return Ok(());
     }
