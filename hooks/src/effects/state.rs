@@ -12,11 +12,7 @@ use crate::state::CallState;
 
 impl CallState {
     /// The host, and how many bytes the store may hold.
-    fn store(
-        &mut self,
-        name: &'static str,
-        key: &str,
-    ) -> wasmtime::Result<Result<(Arc<dyn Host>, u64), StateError>> {
+    fn store(&mut self, name: &'static str, key: &str) -> Answer<(Arc<dyn Host>, u64), StateError> {
         self.count(name)?;
         let granted = self.effects(name).and_then(|effects| {
             let state = effects.grants.state.as_ref();

@@ -107,7 +107,7 @@ fn requirement(part: &str) -> Result<Requirement, SelectorError> {
     };
     if let Some(rest) = text.strip_suffix(')') {
         let (head, values) = rest.split_once('(').ok_or_else(wrong)?;
-        let values = values.split(',').map(|value| one(value)).collect::<Result<Vec<_>, _>>()?;
+        let values = values.split(',').map(one).collect::<Result<Vec<_>, _>>()?;
         let values = values.into_iter().flatten().collect();
         return match head.split_whitespace().collect::<Vec<_>>()[..] {
             [name, "in"] => Ok(Requirement::In(key(name)?, values)),
