@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim, Pod, S
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
+use scribe_core::hooks::HooksSeen;
 use scribe_core::observed::{DestinationObserved, SourceObserved, Surroundings, Warning};
 use scribe_core::slots::SlotsSeen;
 use scribe_core::source::uses_claim;
@@ -101,6 +102,7 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
         pods,
         mover,
         slots,
+        hooks: HooksSeen::default(),
     };
     Ok(Seen { observed, pending_since })
 }
@@ -179,6 +181,7 @@ pub async fn destination(
         restores,
         contents,
         mover,
+        hooks: HooksSeen::default(),
     };
     Ok(Seen { observed, pending_since })
 }

@@ -126,6 +126,7 @@ impl<K: Replication> Writer<'_, K> {
                 self.ctx.movers.order(owner, pod, order).await?;
                 Ok(Written::Changed)
             }
+            Action::CallHook(_) => Ok(Written::Unchanged),
         }
     }
 }

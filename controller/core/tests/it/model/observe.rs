@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use kube_core::Resource;
 use scribe_core::chance::Redacted;
 use scribe_core::destination::are_keys_open;
+use scribe_core::hooks::HooksSeen;
 use scribe_core::observed::{
     DestinationObserved, KeySecrets, Refusal, SecretSeen, SourceObserved, Surroundings,
 };
@@ -117,6 +118,7 @@ impl SourceGlance {
             pods,
             mover,
             slots: SlotsSeen::default(),
+            hooks: HooksSeen::default(),
         }
     }
 }
@@ -221,6 +223,7 @@ impl DestinationGlance {
             snapshot_class: None,
             contents,
             mover,
+            hooks: HooksSeen::default(),
         };
         lie(world.lie, &mut seen);
         Some(seen)
