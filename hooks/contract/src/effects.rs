@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::context::ObjectRef;
-
 /// How much a line of the log matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
