@@ -4,19 +4,22 @@
 //! only changes trigger them.
 
 mod classes;
+mod hooks;
 mod keys;
 mod restores;
 mod snapshots;
 mod volume;
 
+pub use hooks::hook_module;
+
 use crate::context::Context;
+use crate::router::Followed;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
-use scribe_core::hooks::HooksSeen;
 use scribe_core::observed::{DestinationObserved, SourceObserved, Surroundings, Warning};
 use scribe_core::slots::SlotsSeen;
 use scribe_core::source::uses_claim;
@@ -60,7 +63,7 @@ fn failed(what: impl Into<String>) -> impl FnOnce(kube::Error) -> ObserveError {
 pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<SourceObserved>, ObserveError> {
     let (namespace, uid) = identity(&source.metadata);
     let name = &source.spec.source_pvc;
-    ctx.router.follow_claim(uid, namespace, name);
+    ctx.router.follow(uid, Followed::Claim, namespace, name);
     let sync = source.status.as_ref().and_then(|status| status.current_sync.as_ref());
     let (claim, cuts, pods, users, own_snapshots, permissions) = tokio::try_join!(
         get::<PersistentVolumeClaim>(ctx, namespace, name),
@@ -85,6 +88,8 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
     let events = if unfinished.is_empty() { Vec::new() } else { warning_events(ctx, namespace).await? };
     let warnings = about(events, &unfinished);
     let around = surroundings(ctx, &source.metadata, permissions, warnings);
+    let names = source.spec.hooks.iter().map(|hook| hook.module.as_str());
+    let hooks = hooks::of(ctx, namespace, uid, names).await?;
     let volume = volume::reach(ctx, uid, claim.as_ref(), &cuts, &pods).await?;
     // Last: who asks for a slot has seen his own pods, and whoever was counted after them.
     let slots = SlotsSeen { slots: ctx.slots.view(), volume };
@@ -102,7 +107,7 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
         pods,
         mover,
         slots,
-        hooks: HooksSeen::default(),
+        hooks,
     };
     Ok(Seen { observed, pending_since })
 }
@@ -119,7 +124,7 @@ pub async fn destination(
     let base = names::destination_base(&destination.name_any());
     let named = destination.spec.rsync.as_ref().and_then(|rsync| rsync.destination_pvc.clone());
     let claim_name = named.unwrap_or_else(|| base.clone());
-    ctx.router.follow_claim(uid, namespace, &claim_name);
+    ctx.router.follow(uid, Followed::Claim, namespace, &claim_name);
     let (key_secrets, claim, service, pods, all_snapshots, permissions) = tokio::try_join!(
         keys::secrets(ctx, destination),
         get::<PersistentVolumeClaim>(ctx, namespace, &claim_name),
@@ -167,6 +172,8 @@ pub async fn destination(
     let warnings = about(events, &unfinished);
     let around = surroundings(ctx, &destination.metadata, permissions, warnings);
     let mover = ctx.movers.follow(uid, &pods, Some(&base), &around.control_token);
+    let names = destination.spec.hooks.iter().map(|hook| hook.module.as_str());
+    let hooks = hooks::of(ctx, namespace, uid, names).await?;
     let service = service.filter(|service| is_owned(&service.metadata, uid));
     let observed = DestinationObserved {
         destination: destination.clone(),
@@ -181,7 +188,7 @@ pub async fn destination(
         restores,
         contents,
         mover,
-        hooks: HooksSeen::default(),
+        hooks,
     };
     Ok(Seen { observed, pending_since })
 }

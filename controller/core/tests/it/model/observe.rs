@@ -91,7 +91,12 @@ impl SourceGlance {
         }
     }
 
-    pub fn finish(self, world: &mut World, known: &mut Known, refusals: Vec<Refusal>) -> SourceObserved {
+    pub fn finish(
+        self,
+        world: &mut World,
+        known: &mut Known,
+        (refusals, hooks): (Vec<Refusal>, HooksSeen),
+    ) -> SourceObserved {
         let owner = uid(&self.source);
         apply_cut(world, &self.source);
         let pods = self.pods.unwrap_or_else(|| owned(&world.west.api.pods, &owner));
@@ -118,7 +123,7 @@ impl SourceGlance {
             pods,
             mover,
             slots: SlotsSeen::default(),
-            hooks: HooksSeen::default(),
+            hooks,
         }
     }
 }
@@ -193,7 +198,7 @@ impl DestinationGlance {
         self,
         world: &mut World,
         known: &mut Known,
-        refusals: Vec<Refusal>,
+        (refusals, hooks): (Vec<Refusal>, HooksSeen),
     ) -> Option<DestinationObserved> {
         let (owner, object_name) = (uid(&self.destination), name(&self.destination));
         let base = names::destination_base(&object_name);
@@ -223,7 +228,7 @@ impl DestinationGlance {
             snapshot_class: None,
             contents,
             mover,
-            hooks: HooksSeen::default(),
+            hooks,
         };
         lie(world.lie, &mut seen);
         Some(seen)
