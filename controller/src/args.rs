@@ -9,6 +9,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The first argument of a process that compiles a module, and does nothing else.
+pub const COMPILE_HOOK: &str = "compile-hook";
+
 /// The control plane of Scribe, which replicates persistent volumes.
 ///
 /// Durations are written as in Go: 90s, 10m, 1h30m.
@@ -69,9 +72,41 @@ pub struct Args {
     /// How long a mover holds back the answer to the question for its state while nothing changes
     #[arg(long, env = "SCRIBE_MOVER_POLL", default_value = "30s", value_parser = duration)]
     pub mover_poll: Duration,
+    /// Where modules of hooks come from, and what they may use.
+    #[command(flatten)]
+    pub hooks: HookArgs,
     /// What decisions depend on.
     #[command(flatten)]
     pub replication: ReplicationArgs,
+}
+
+/// Modules of hooks.
+#[derive(Debug, ClapArgs)]
+pub struct HookArgs {
+    /// The folder below which HookModules find their files; default: none, and spec.file is of no use
+    #[arg(long, env = "SCRIBE_HOOK_MODULES_DIR")]
+    pub hook_modules_dir: Option<PathBuf>,
+    /// A folder of the controller's own, mode 0700, for compiled modules; default: none, and they are compiled at every start
+    #[arg(long, env = "SCRIBE_HOOK_CACHE_DIR")]
+    pub hook_cache_dir: Option<PathBuf>,
+    /// How much compiled modules may take there, in MiB
+    #[arg(long, env = "SCRIBE_HOOK_CACHE_SIZE", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..1 << 20))]
+    pub hook_cache_size: u64,
+    /// Hosts that modules are downloaded from although their addresses are not public, separated by commas
+    #[arg(long, env = "SCRIBE_HOOK_MODULE_HOSTS", value_delimiter = ',')]
+    pub hook_module_hosts: Vec<String>,
+    /// A file with PEM certificates of authorities that are trusted for downloads, besides those of the system
+    #[arg(long, env = "SCRIBE_HOOK_AUTHORITIES_FILE")]
+    pub hook_authorities_file: Option<PathBuf>,
+    /// The largest module, decompressed, in MiB; at most 64
+    #[arg(long, env = "SCRIBE_HOOK_MODULE_SIZE", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub hook_module_size: u64,
+    /// How much address space compiling a module may take, in MiB: the container's memory limit has to bear it
+    #[arg(long, env = "SCRIBE_HOOK_COMPILE_MEMORY", default_value_t = 768, value_parser = clap::value_parser!(u64).range(128..=8192))]
+    pub hook_compile_memory: u64,
+    /// How much memory all calls of hooks together may take, in MiB, by the limits of their modules: others wait for their turn
+    #[arg(long, env = "SCRIBE_HOOK_MEMORY", default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..=65536))]
+    pub hook_memory: u32,
 }
 
 /// Limits of a sync.

@@ -1,6 +1,7 @@
 //! What every reconcile is handed.
 
 use crate::control_key::ControlKey;
+use crate::hooks::Hooks;
 use crate::lease::Term;
 use crate::metrics::Metrics;
 use crate::mover_client::Movers;
@@ -28,6 +29,8 @@ pub struct Context {
     pub control_key: ControlKey,
     /// What the running movers say.
     pub movers: Movers,
+    /// Modules, and the calls that run.
+    pub hooks: Hooks,
     /// Whether this controller may write.
     pub term: Arc<Term>,
     /// Who is triggered by what.
@@ -47,11 +50,11 @@ pub struct Context {
 }
 
 impl Context {
-    /// Forgets an object that is gone.
-    pub fn forget(&self, uid: &str) {
-        if let Some(owner) = self.router.remove(uid) {
-            self.forget_traces(uid, &owner);
-        }
+    /// Forgets an object that is gone. The answer says what it was, if it was known.
+    pub fn forget(&self, uid: &str) -> Option<Owner> {
+        let owner = self.router.remove(uid)?;
+        self.forget_traces(uid, &owner);
+        Some(owner)
     }
 
     /// Forgets what a pass left behind that ended after its object had gone.
@@ -63,6 +66,7 @@ impl Context {
 
     fn forget_traces(&self, uid: &str, owner: &Owner) {
         self.movers.forget(uid);
+        self.hooks.forget(uid);
         self.pace.forget(uid);
         self.refusals.forget(uid);
         self.slots.forget(uid);

@@ -1,4 +1,4 @@
-//! The two kinds, as one generic reconcile sees them.
+//! The three kinds, as one generic reconcile sees them.
 
 use crate::context::Context;
 use crate::observe::{self, ObserveError};
@@ -7,24 +7,28 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use scribe_core::chance::Chance;
 use scribe_core::decision::Decision;
+use scribe_core::hook_module::{self, HookModuleObserved};
 use scribe_core::observed::{DestinationObserved, SourceObserved};
 use scribe_core::schedule::Schedule;
 use scribe_core::settings::Settings;
 use scribe_core::{destination, source};
 use scribe_crds::v1alpha1::{
-    DestinationStatus, Phase, ReplicationDestination, ReplicationSource, SourceStatus, Transfer,
+    DestinationStatus, HookModule, HookModuleStatus, Phase, ReplicationDestination, ReplicationSource,
+    SourceStatus, Transfer,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
-/// The side of a replication.
+/// What an object is to a replication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
     /// A ReplicationSource.
     Source,
     /// A ReplicationDestination.
     Destination,
+    /// A HookModule, which the hooks of both are made from.
+    Module,
 }
 
 impl Side {
@@ -33,6 +37,7 @@ impl Side {
         match self {
             Self::Source => "source",
             Self::Destination => "destination",
+            Self::Module => "module",
         }
     }
 }
@@ -61,7 +66,7 @@ pub struct Facts {
 /// A kind that is reconciled.
 ///
 /// *Assumptions*: its objects live in namespaces, and have a status with a subresource of its own.
-pub trait Replication:
+pub trait Reconciled:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
     + Debug
@@ -96,8 +101,8 @@ pub trait Replication:
         now: Timestamp,
         chance: &mut dyn Chance,
     ) -> Decision<Self::Status>;
-    /// What metrics show of a status of this object.
-    fn facts(&self, status: &Self::Status) -> Facts;
+    /// What metrics show of a status of this object, if it is a replication.
+    fn facts(&self, status: &Self::Status) -> Option<Facts>;
 }
 
 /// The longest time between the next ticks of a schedule, in seconds. A schedule that cannot be read has none: its user is told
@@ -107,7 +112,7 @@ fn longest_gap(schedule: &str, time_zone: Option<&str>, now: Timestamp) -> Optio
     Some(Schedule::parse(schedule, time_zone).ok()?.longest_gap(now)? as f64)
 }
 
-impl Replication for ReplicationSource {
+impl Reconciled for ReplicationSource {
     type Status = SourceStatus;
     type Observed = SourceObserved;
     const SIDE: Side = Side::Source;
@@ -137,9 +142,9 @@ impl Replication for ReplicationSource {
         source::decide(seen, settings, now, chance)
     }
 
-    fn facts(&self, status: &SourceStatus) -> Facts {
+    fn facts(&self, status: &SourceStatus) -> Option<Facts> {
         let started = status.current_sync.as_ref().map(|sync| sync.started_at.0);
-        Facts {
+        Some(Facts {
             phase: status.phase,
             recovery_point: status.recovery_point.as_ref().map(|point| point.data_time.0),
             objective: status
@@ -156,11 +161,11 @@ impl Replication for ReplicationSource {
                 .map(|took| std::time::Duration::from(took).as_secs_f64()),
             consecutive_failures: status.consecutive_failures,
             transfer: status.latest_mover_status.as_ref().and_then(|mover| mover.transfer.clone()),
-        }
+        })
     }
 }
 
-impl Replication for ReplicationDestination {
+impl Reconciled for ReplicationDestination {
     type Status = DestinationStatus;
     type Observed = DestinationObserved;
     const SIDE: Side = Side::Destination;
@@ -190,10 +195,10 @@ impl Replication for ReplicationDestination {
         destination::decide(seen, settings, now, chance)
     }
 
-    fn facts(&self, status: &DestinationStatus) -> Facts {
+    fn facts(&self, status: &DestinationStatus) -> Option<Facts> {
         let seconds = status.objective.as_ref().and_then(|objective| objective.rpo_seconds);
         let started = status.current_sync.as_ref().map(|sync| sync.started_at.0);
-        Facts {
+        Some(Facts {
             phase: status.phase,
             recovery_point: status.recovery_point.as_ref().map(|point| point.data_time.0),
             // Seconds of an objective are far below 2^52.
@@ -207,7 +212,42 @@ impl Replication for ReplicationDestination {
                 .map(|took| std::time::Duration::from(took).as_secs_f64()),
             consecutive_failures: status.consecutive_failures,
             transfer: status.received.as_ref().map(|received| received.transfer.clone()),
-        }
+        })
+    }
+}
+
+impl Reconciled for HookModule {
+    type Status = HookModuleStatus;
+    type Observed = HookModuleObserved;
+    const SIDE: Side = Side::Module;
+
+    fn is_external(&self) -> bool {
+        false
+    }
+
+    fn status(&self) -> Option<&HookModuleStatus> {
+        self.status.as_ref()
+    }
+
+    fn with_status(&self, status: HookModuleStatus) -> Self {
+        Self { status: Some(status), ..self.clone() }
+    }
+
+    async fn observe(&self, ctx: &Context) -> Result<observe::Seen<HookModuleObserved>, ObserveError> {
+        observe::hook_module(ctx, self).await
+    }
+
+    fn decide(
+        seen: &HookModuleObserved,
+        _: &Settings,
+        now: Timestamp,
+        _: &mut dyn Chance,
+    ) -> Decision<HookModuleStatus> {
+        hook_module::decide(seen, now)
+    }
+
+    fn facts(&self, _: &HookModuleStatus) -> Option<Facts> {
+        None
     }
 }
 

@@ -12,6 +12,7 @@ pub mod backoff;
 pub mod chance;
 pub mod context;
 pub mod control_key;
+pub mod hooks;
 pub mod kinds;
 pub mod lease;
 pub mod metrics;

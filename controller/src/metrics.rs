@@ -1,11 +1,13 @@
 //! What Prometheus sees.
 
+mod hooks;
 mod movers;
 #[cfg(test)]
 mod tests;
 
 use crate::kinds::{Facts, Side};
 use crate::router::Owner;
+pub use hooks::HookRuns;
 use movers::Movers;
 use prometheus::core::Collector;
 use prometheus::{
@@ -77,6 +79,8 @@ pub struct Metrics {
     is_leader: IntGauge,
     /// Movers and those that wait for one.
     pub movers: Movers,
+    /// Calls of modules.
+    pub hooks: HookRuns,
     memory: Mutex<HashMap<String, Memory>>,
 }
 
@@ -189,6 +193,7 @@ impl Metrics {
                 IntGauge::new("scribe_is_leader", "Whether this controller is the one that works.")?,
             )?,
             movers: Movers::new(&registry)?,
+            hooks: HookRuns::new(&registry)?,
             memory: Mutex::default(),
             registry,
         })

@@ -5,12 +5,16 @@
 
 mod children;
 mod classes;
+mod hooks;
 mod keys;
 mod restores;
 mod snapshots;
 mod volume;
 
+pub use hooks::hook_module;
+
 use crate::context::Context;
+use crate::router::Followed;
 use children::Children;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
@@ -61,7 +65,7 @@ fn failed(what: impl Into<String>) -> impl FnOnce(kube::Error) -> ObserveError {
 pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<SourceObserved>, ObserveError> {
     let (namespace, uid) = identity(&source.metadata);
     let name = &source.spec.source_pvc;
-    ctx.router.follow_claim(uid, namespace, name);
+    ctx.router.follow(uid, Followed::Claim, namespace, name);
     let sync = source.status.as_ref().and_then(|status| status.current_sync.as_ref());
     let (claim, children, permissions) = tokio::try_join!(
         get::<PersistentVolumeClaim>(ctx, namespace, name),
@@ -80,10 +84,12 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
         .chain(snapshots.iter().filter(|snapshot| !is_ready(snapshot)).map(|snapshot| &snapshot.metadata))
         .collect();
     let pending_since = youngest(&unfinished);
-    let (contents, events, volume) = tokio::try_join!(
+    let modules = source.spec.hooks.iter().map(|hook| hook.module.as_str());
+    let (contents, events, volume, hooks) = tokio::try_join!(
         snapshots::contents(ctx, snapshots.iter().collect(), releasing),
         async { if unfinished.is_empty() { Ok(Vec::new()) } else { warning_events(ctx, namespace).await } },
         volume::reach(ctx, uid, claim.as_ref(), &cuts, &pods),
+        hooks::of(ctx, namespace, uid, modules),
     )?;
     let warnings = about(events, &unfinished);
     let around = surroundings(ctx, &source.metadata, permissions, warnings);
@@ -103,6 +109,7 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
         pods,
         mover,
         slots,
+        hooks,
     };
     Ok(Seen { observed, pending_since })
 }
@@ -119,7 +126,7 @@ pub async fn destination(
     let base = names::destination_base(&destination.name_any());
     let named = destination.spec.rsync.as_ref().and_then(|rsync| rsync.destination_pvc.clone());
     let claim_name = named.unwrap_or_else(|| base.clone());
-    ctx.router.follow_claim(uid, namespace, &claim_name);
+    ctx.router.follow(uid, Followed::Claim, namespace, &claim_name);
     let (key_secrets, claim, service, pods, all_snapshots, permissions) = tokio::try_join!(
         keys::secrets(ctx, destination),
         get::<PersistentVolumeClaim>(ctx, namespace, &claim_name),
@@ -167,6 +174,8 @@ pub async fn destination(
     let warnings = about(events, &unfinished);
     let around = surroundings(ctx, &destination.metadata, permissions, warnings);
     let mover = ctx.movers.follow(uid, &pods, Some(&base), &around.control_token);
+    let names = destination.spec.hooks.iter().map(|hook| hook.module.as_str());
+    let hooks = hooks::of(ctx, namespace, uid, names).await?;
     let service = service.filter(|service| is_owned(&service.metadata, uid));
     let observed = DestinationObserved {
         destination: destination.clone(),
@@ -181,6 +190,7 @@ pub async fn destination(
         restores,
         contents,
         mover,
+        hooks,
     };
     Ok(Seen { observed, pending_since })
 }

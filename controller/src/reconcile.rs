@@ -1,9 +1,9 @@
-//! One pass over one object, of either kind.
+//! One pass over one object, of any kind.
 
 use crate::apply::{self, Applied, ApplyError, Class};
 use crate::chance::SystemChance;
 use crate::context::Context;
-use crate::kinds::Replication;
+use crate::kinds::Reconciled;
 use crate::metrics::Outcome;
 use crate::observe::{ObserveError, Seen};
 use crate::pace::Passed;
@@ -47,7 +47,7 @@ enum PassError {
 ///
 /// *Guarantees*: nothing is looked at before it is this controller's turn; an object that is left alone for the sake of pace is looked at
 /// again when its pause is over.
-pub async fn reconcile<K: Replication>(
+pub async fn reconcile<K: Reconciled>(
     object: Arc<PartialObjectMeta<K>>,
     ctx: Arc<Context>,
 ) -> Result<Action, Infallible> {
@@ -74,7 +74,7 @@ pub async fn reconcile<K: Replication>(
     Ok(earlier(pause, pass.wake).map_or_else(Action::await_change, Action::requeue))
 }
 
-async fn pass<K: Replication>(ctx: &Context, meta: &PartialObjectMeta<K>) -> Result<Pass, PassError> {
+async fn pass<K: Reconciled>(ctx: &Context, meta: &PartialObjectMeta<K>) -> Result<Pass, PassError> {
     let skipped = Pass { outcome: Outcome::Skipped, passed: Passed::Settled, wake: None };
     let Some(object) = read(ctx, meta).await? else { return Ok(skipped) };
     if object.is_external() {
@@ -92,13 +92,16 @@ async fn pass<K: Replication>(ctx: &Context, meta: &PartialObjectMeta<K>) -> Res
     }
     let applied = apply::apply(ctx, &object, &decision).await;
     ctx.slots.passed(&uid, &decision.slot, taken, applied.is_recorded);
+    if applied.is_recorded {
+        ctx.hooks.keep_only(&uid, &decision.then);
+    }
     report(ctx, &object, &decision, &applied).await;
     let wake = wake(decision.wake, pending_since, ctx.pending_interval, now);
     Ok(conclude(ctx, object.meta(), &decision, &applied, wake))
 }
 
 /// The object as it is now. `None`: it is gone, or cannot be read by this version, which its user is told.
-async fn read<K: Replication>(ctx: &Context, meta: &PartialObjectMeta<K>) -> Result<Option<K>, PassError> {
+async fn read<K: Reconciled>(ctx: &Context, meta: &PartialObjectMeta<K>) -> Result<Option<K>, PassError> {
     let api: Api<DeserializeGuard<K>> =
         Api::namespaced(ctx.client.clone(), meta.metadata.namespace.as_deref().unwrap_or_default());
     match api.get_opt(&meta.name_any()).await.map_err(PassError::Read)? {
@@ -114,12 +117,7 @@ async fn read<K: Replication>(ctx: &Context, meta: &PartialObjectMeta<K>) -> Res
     }
 }
 
-async fn report<K: Replication>(
-    ctx: &Context,
-    object: &K,
-    decision: &Decision<K::Status>,
-    applied: &Applied,
-) {
+async fn report<K: Reconciled>(ctx: &Context, object: &K, decision: &Decision<K::Status>, applied: &Applied) {
     // What is not recorded is decided again, and told then.
     if !applied.is_recorded {
         return;
@@ -128,9 +126,12 @@ async fn report<K: Replication>(
     let owner = Owner::new(K::SIDE, object.meta());
     if let Some(status) = decision.status.as_ref().or(object.status()) {
         let facts = object.facts(status);
-        ctx.metrics.show(&uid, &owner, &facts);
+        if let Some(facts) = &facts {
+            ctx.metrics.show(&uid, &owner, facts);
+        }
         if let Some(ended) = decision.ended.as_ref().filter(|_| applied.status_written) {
-            ctx.metrics.ended(&uid, &owner, ended, facts.transfer.as_ref());
+            let transfer = facts.as_ref().and_then(|facts| facts.transfer.as_ref());
+            ctx.metrics.ended(&uid, &owner, ended, transfer);
         }
         if let Some(guard) = decision.tripped.filter(|_| applied.status_written) {
             ctx.metrics.tripped(&owner, guard);

@@ -3,7 +3,7 @@
 use crate::kinds::Side;
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::runtime::reflector::ObjectRef;
-use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource};
+use scribe_crds::v1alpha1::{HookModule, ReplicationDestination, ReplicationSource};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -12,8 +12,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 pub type SourceRef = ObjectRef<PartialObjectMeta<ReplicationSource>>;
 /// A destination, by its metadata.
 pub type DestinationRef = ObjectRef<PartialObjectMeta<ReplicationDestination>>;
+/// A module, by its metadata.
+pub type ModuleRef = ObjectRef<PartialObjectMeta<HookModule>>;
 
-/// A replication object, as known from its watch.
+/// An object of ours, as known from its watch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner {
     /// Which kind.
@@ -32,20 +34,32 @@ impl Owner {
     }
 }
 
+/// What an object can look at without being its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Followed {
+    /// A claim.
+    Claim,
+    /// A ConfigMap.
+    ConfigMap,
+    /// A HookModule.
+    Module,
+}
+
 #[derive(Default)]
 struct Known {
     owners: HashMap<String, Owner>,
-    /// Claims that objects look at, by namespace and name. Not only claims of ours: a claim that appears ends a wait.
-    claims: HashMap<(String, String), BTreeSet<String>>,
+    /// What objects look at, by namespace and name, whoever made it, and whether it exists or not: what appears ends a wait.
+    followed: HashMap<(Followed, String, String), BTreeSet<String>>,
 }
 
-/// Maps uids, claims and namespaces to replication objects, and triggers these.
+/// Maps uids, what objects look at, and namespaces to objects, and triggers these.
 ///
 /// The channels are unbounded, but hold little: the controllers take everything out at once and keep one entry for each object.
 pub struct Router {
     known: Mutex<Known>,
     sources: UnboundedSender<SourceRef>,
     destinations: UnboundedSender<DestinationRef>,
+    modules: UnboundedSender<ModuleRef>,
 }
 
 /// The ends of a [`Router`] that the controllers listen to.
@@ -54,6 +68,8 @@ pub struct Triggers {
     pub sources: UnboundedReceiver<SourceRef>,
     /// Destinations to look at.
     pub destinations: UnboundedReceiver<DestinationRef>,
+    /// Modules to look at.
+    pub modules: UnboundedReceiver<ModuleRef>,
 }
 
 impl Router {
@@ -61,8 +77,14 @@ impl Router {
     pub fn new() -> (Self, Triggers) {
         let (sources, source_triggers) = unbounded_channel();
         let (destinations, destination_triggers) = unbounded_channel();
-        let router = Self { known: Mutex::default(), sources, destinations };
-        (router, Triggers { sources: source_triggers, destinations: destination_triggers })
+        let (modules, module_triggers) = unbounded_channel();
+        let router = Self { known: Mutex::default(), sources, destinations, modules };
+        let triggers = Triggers {
+            sources: source_triggers,
+            destinations: destination_triggers,
+            modules: module_triggers,
+        };
+        (router, triggers)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -70,15 +92,15 @@ impl Router {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Learns of an object.
-    pub fn add(&self, uid: &str, owner: Owner) {
-        self.known().owners.insert(uid.to_owned(), owner);
+    /// Learns of an object. `true`: it was not known before.
+    pub fn add(&self, uid: &str, owner: Owner) -> bool {
+        self.known().owners.insert(uid.to_owned(), owner).is_none()
     }
 
     /// Forgets an object.
     pub fn remove(&self, uid: &str) -> Option<Owner> {
         let mut known = self.known();
-        known.claims.retain(|_, interested| {
+        known.followed.retain(|_, interested| {
             interested.remove(uid);
             !interested.is_empty()
         });
@@ -96,12 +118,12 @@ impl Router {
         known.owners.iter().filter(|(_, owner)| owner.side == side).map(|(uid, _)| uid.clone()).collect()
     }
 
-    /// From now on the object, if it is still there, is triggered by changes of that claim, which may not exist yet.
-    pub fn follow_claim(&self, uid: &str, namespace: &str, claim: &str) {
-        let key = (namespace.to_owned(), claim.to_owned());
+    /// From now on the object, if it is still there, is triggered by changes of that, which may not exist yet.
+    pub fn follow(&self, uid: &str, what: Followed, namespace: &str, name: &str) {
+        let key = (what, namespace.to_owned(), name.to_owned());
         let mut known = self.known();
         if known.owners.contains_key(uid) {
-            known.claims.entry(key).or_default().insert(uid.to_owned());
+            known.followed.entry(key).or_default().insert(uid.to_owned());
         }
     }
 
@@ -113,12 +135,12 @@ impl Router {
         }
     }
 
-    /// Triggers the objects that look at a claim.
-    pub fn wake_claim(&self, namespace: &str, claim: &str) {
-        let key = (namespace.to_owned(), claim.to_owned());
+    /// Triggers the objects that look at that.
+    pub fn wake_followers(&self, what: Followed, namespace: &str, name: &str) {
+        let key = (what, namespace.to_owned(), name.to_owned());
         let owners: Vec<Owner> = {
             let known = self.known();
-            let interested = known.claims.get(&key).into_iter().flatten();
+            let interested = known.followed.get(&key).into_iter().flatten();
             interested.filter_map(|uid| known.owners.get(uid).cloned()).collect()
         };
         owners.iter().for_each(|owner| self.trigger(owner));
@@ -149,6 +171,9 @@ impl Router {
             Side::Destination => {
                 let _ = self.destinations.send(ObjectRef::new(&owner.name).within(&owner.namespace));
             }
+            Side::Module => {
+                let _ = self.modules.send(ObjectRef::new(&owner.name).within(&owner.namespace));
+            }
         }
     }
 }
@@ -166,10 +191,11 @@ mod tests {
         let (router, mut triggers) = Router::new();
         router.add("1", owner(Side::Source, "db"));
         router.add("2", owner(Side::Destination, "db"));
-        router.follow_claim("1", "app", "data");
-        router.wake_claim("app", "data");
-        router.wake_claim("app", "other");
-        router.wake_claim("elsewhere", "data");
+        router.follow("1", Followed::Claim, "app", "data");
+        router.wake_followers(Followed::Claim, "app", "data");
+        router.wake_followers(Followed::Claim, "app", "other");
+        router.wake_followers(Followed::ConfigMap, "app", "data");
+        router.wake_followers(Followed::Claim, "elsewhere", "data");
         assert_eq!(triggers.sources.try_recv().unwrap(), ObjectRef::new("db").within("app"));
         assert!(triggers.sources.try_recv().is_err());
         assert!(triggers.destinations.try_recv().is_err());
@@ -179,10 +205,10 @@ mod tests {
     fn what_is_forgotten_triggers_nothing() {
         let (router, mut triggers) = Router::new();
         router.add("1", owner(Side::Source, "db"));
-        router.follow_claim("1", "app", "data");
+        router.follow("1", Followed::Claim, "app", "data");
         assert_eq!(router.remove("1"), Some(owner(Side::Source, "db")));
         router.wake("1");
-        router.wake_claim("app", "data");
+        router.wake_followers(Followed::Claim, "app", "data");
         router.wake_namespace("app");
         assert!(triggers.sources.try_recv().is_err());
         assert!(router.uids(Side::Source).is_empty());

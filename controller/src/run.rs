@@ -1,9 +1,10 @@
 //! Puts the parts together and runs them until a signal.
 
 use crate::admin::{self, Admin};
-use crate::args::{Args, MoverImage};
+use crate::args::{Args, COMPILE_HOOK, HookArgs, MoverImage};
 use crate::context::Context;
 use crate::control_key::{self, Place};
+use crate::hooks::{Fetcher, Hooks, Https};
 use crate::lease::{Election, Term, Timing};
 use crate::metrics::Metrics;
 use crate::mover_client::Movers;
@@ -17,7 +18,8 @@ use anyhow::Context as _;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
-use scribe_crds::v1alpha1::{ReplicationDestination, ReplicationSource};
+use scribe_crds::v1alpha1::{HookModule, ReplicationDestination, ReplicationSource};
+use scribe_hooks::{Cache, CompileLimits, Compiler, Engine, Loader};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -47,11 +49,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut synced = watches::surroundings(&mut surroundings, &watch_client, &router, &args.namespace);
     synced.extend(slots::watch(&mut surroundings, &watch_client, &ctx.slots));
     let (sources, destinations) = (Synced::new("replicationsources"), Synced::new("replicationdestinations"));
-    let lease = Synced::new("the lease");
-    synced.extend([sources.clone(), destinations.clone(), lease.clone()]);
+    let (modules, lease) = (Synced::new("hookmodules"), Synced::new("the lease"));
+    synced.extend([sources.clone(), destinations.clone(), modules.clone(), lease.clone()]);
     let admin = Admin { ctx: ctx.clone(), watches: synced.into() };
     let concurrency = args.concurrency;
-    let (first, second, third) = (shutdown.clone(), shutdown.clone(), shutdown.clone());
+    let (first, second, third, fourth) =
+        (shutdown.clone(), shutdown.clone(), shutdown.clone(), shutdown.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(admin::serve(args.admin_address, admin, async move { first.wait().await }));
     let (waiting, term) = (shutdown.clone(), ctx.term.clone());
@@ -66,6 +69,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let stop = async move { second.wait().await };
         watches::control::<ReplicationSource>(client, context, triggers.sources, sources, concurrency, stop)
             .await;
+        Ok(())
+    });
+    let (client, context) = (watch_client.clone(), ctx.clone());
+    tasks.spawn(async move {
+        let stop = async move { fourth.wait().await };
+        watches::control::<HookModule>(client, context, triggers.modules, modules, concurrency, stop).await;
         Ok(())
     });
     tasks.spawn(async move {
@@ -127,7 +136,10 @@ async fn context(args: &Args, client: Client, router: Arc<Router>) -> anyhow::Re
         system.context("read the namespace kube-system")?.uid().context("kube-system has no uid")?;
     let control_key = control_key::load(&client, &place).await?;
     let settings = args.replication.settings(mover_image(args, &client).await?);
+    let metrics = Metrics::new().context("register the metrics")?;
+    let (loader, fetcher) = modules(&args.hooks, &client)?;
     Ok(Context {
+        hooks: Hooks::new(loader, fetcher, router.clone(), metrics.hooks.clone(), args.hooks.hook_memory),
         slots: Arc::new(Ledger::new(settings.limits, router.clone())),
         settings,
         namespace: args.namespace.clone(),
@@ -140,10 +152,28 @@ async fn context(args: &Args, client: Client, router: Arc<Router>) -> anyhow::Re
         pace: Pace::new(args.api_retry_max),
         refusals: Refusals::default(),
         reporter: Reporter::new(client.clone(), args.instance.clone()),
-        metrics: Metrics::new().context("register the metrics")?,
+        metrics,
         pending_interval: args.pending_interval,
         client,
     })
+}
+
+/// What loads modules, and what reads them.
+fn modules(args: &HookArgs, client: &Client) -> anyhow::Result<(Loader, Fetcher)> {
+    const MIB: u64 = 1 << 20;
+    let engine = Engine::new()?;
+    let limits = CompileLimits { memory: args.hook_compile_memory * MIB, ..CompileLimits::default() };
+    let compiler = Compiler::new("/proc/self/exe", [COMPILE_HOOK.into()], limits);
+    let cache = match &args.hook_cache_dir {
+        Some(folder) => {
+            Some(Cache::open(folder, args.hook_cache_size * MIB, None).context("open the cache of modules")?)
+        }
+        None => None,
+    };
+    let most = args.hook_module_size * MIB;
+    let loader = Loader::new(engine, compiler, cache, most).context("set up the loading of modules")?;
+    let https = Https::new(args.hook_authorities_file.as_deref(), args.hook_module_hosts.clone())?;
+    Ok((loader, Fetcher::new(client.clone(), https, args.hook_modules_dir.clone(), most)))
 }
 
 /// The image that the flag names, else that of this very pod: one image holds the controller and the movers.

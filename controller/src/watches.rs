@@ -4,11 +4,11 @@
 //! read does not stop them.
 
 use crate::context::Context;
-use crate::kinds::{Replication, Side};
+use crate::kinds::{Reconciled, Side};
 use crate::reconcile::reconcile;
-use crate::router::{Owner, Router};
+use crate::router::{Followed, Owner, Router};
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Service};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::{ObjectRef, store};
@@ -91,7 +91,7 @@ fn backoff() -> impl Backoff {
 }
 
 /// Runs the controller of one kind until `shutdown` resolves and the passes that run have ended.
-pub async fn control<K: Replication>(
+pub async fn control<K: Reconciled>(
     watch_client: Client,
     ctx: Arc<Context>,
     triggers: UnboundedReceiver<ObjectRef<PartialObjectMeta<K>>>,
@@ -143,7 +143,7 @@ struct Known {
 }
 
 impl Known {
-    fn learn<K: Replication>(&mut self, ctx: &Context, event: &Event<PartialObjectMeta<K>>) {
+    fn learn<K: Reconciled>(&mut self, ctx: &Context, event: &Event<PartialObjectMeta<K>>) {
         match event {
             Event::Init => self.listed.clear(),
             Event::InitApply(object) => {
@@ -152,19 +152,29 @@ impl Known {
             }
             Event::InitDone => {
                 let gone = ctx.router.uids(K::SIDE).into_iter().filter(|uid| !self.listed.contains(uid));
-                gone.for_each(|uid| ctx.forget(&uid));
+                gone.for_each(|uid| forget(ctx, &uid));
                 self.listed = HashSet::new();
             }
             Event::Apply(object) => add(&ctx.router, object),
-            Event::Delete(object) => ctx.forget(&object.uid().unwrap_or_default()),
+            Event::Delete(object) => forget(ctx, &object.uid().unwrap_or_default()),
         }
     }
 }
 
-fn add<K: Replication>(router: &Router, object: &PartialObjectMeta<K>) {
+fn add<K: Reconciled>(router: &Router, object: &PartialObjectMeta<K>) {
     let owner =
         Owner { side: K::SIDE, namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
-    router.add(&object.uid().unwrap_or_default(), owner);
+    let (namespace, name) = (owner.namespace.clone(), owner.name.clone());
+    let is_new = router.add(&object.uid().unwrap_or_default(), owner);
+    if is_new && K::SIDE == Side::Module {
+        router.wake_followers(Followed::Module, &namespace, &name);
+    }
+}
+
+fn forget(ctx: &Context, uid: &str) {
+    if let Some(Owner { side: Side::Module, namespace, name }) = ctx.forget(uid) {
+        ctx.router.wake_followers(Followed::Module, &namespace, &name);
+    }
 }
 
 /// Watches what surrounds replication objects, until the set is dropped. The answer says what readiness waits for.
@@ -179,6 +189,9 @@ pub fn surroundings(
     let claims =
         follow::<PersistentVolumeClaim>(tasks, client, "claims", watcher::Config::default(), router, claim);
     let pods = follow::<Pod>(tasks, client, "pods", ours.clone(), router, owned);
+    // Of those that a module can be in only the names are kept, by who looks at them.
+    let config_maps =
+        follow::<ConfigMap>(tasks, client, "configmaps", watcher::Config::default(), router, config_map);
     let services = follow::<Service>(tasks, client, "services", ours.clone(), router, owned);
     let home = home.to_owned();
     let route = move |router: &Router, object: &_| namespace(router, object, &home);
@@ -187,7 +200,7 @@ pub fn surroundings(
     // Not part of readiness: a cluster may have no snapshots, or have them later.
     let snapshots = follow::<VolumeSnapshot>(tasks, client, "volumesnapshots", ours, router, owned);
     tasks.spawn(wake_when_done(snapshots, router.clone()));
-    vec![claims, pods, services, namespaces]
+    vec![claims, config_maps, pods, services, namespaces]
 }
 
 /// Objects that wait for snapshots to be possible at all are told when they are.
@@ -236,7 +249,11 @@ where
 
 fn claim(router: &Router, object: &PartialObjectMeta<PersistentVolumeClaim>) {
     owned(router, object);
-    router.wake_claim(&object.namespace().unwrap_or_default(), &object.name_any());
+    router.wake_followers(Followed::Claim, &object.namespace().unwrap_or_default(), &object.name_any());
+}
+
+fn config_map(router: &Router, object: &PartialObjectMeta<ConfigMap>) {
+    router.wake_followers(Followed::ConfigMap, &object.namespace().unwrap_or_default(), &object.name_any());
 }
 
 /// What stands on the controller's own namespace concerns every object.

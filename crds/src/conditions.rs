@@ -15,6 +15,10 @@ pub const PROMOTABLE: &str = "Promotable";
 pub const WITHIN_RPO: &str = "WithinRPO";
 /// Condition type: replication goes on, but not as it should.
 pub const DEGRADED: &str = "Degraded";
+/// Condition type (source, destination, while they have hooks): every hook can be asked.
+pub const HOOKS_READY: &str = "HooksReady";
+/// Condition type (HookModule): hooks can be made from it.
+pub const READY: &str = "Ready";
 
 /// The status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +157,29 @@ reasons! {
     ClaimMoved Warning "The pod that uses the claim runs on another node than the mover that reads it.", "Nothing; the mover made way, and the sync is tried again beside that pod.";
     ClaimPending Warning "The claim to read from or to receive into is not bound.", "Look at the claim's events.";
     AddressPending Warning "The Service has no address yet.", "Wait for the load balancer, or look at the Service's events.";
+    HooksCanRun Normal "Every hook can be asked.", "Nothing.";
+    HookRunning Normal "A hook has been asked, and its answer is awaited.", "Nothing.";
+    HookSkipped Normal "A hook said that the sync that was due is not to be.", "Nothing; the next trigger asks again. Read the hook's reason in the message.";
+    HookDeferred Normal "A hook said that the sync that is due is to wait.", "Nothing; it is asked again at the time in the message.";
+    HookDryRun Normal "A Retention hook with dryRun said what it would keep.", "Set dryRun of the hook to false to let it delete.";
+    HookModuleMissing Warning "A hook names a HookModule that does not exist.", "Make the HookModule, or correct spec.hooks[].module.";
+    HookModuleNotReady Warning "The HookModule of a hook cannot be used.", "Look at the condition Ready of the HookModule.";
+    HookPointMissing Warning "The module of a hook cannot be asked at a point that the hook names.", "Remove the point from the hook, or name a module that exports it: status.exports of the HookModule lists what there is.";
+    HookSettingsInvalid Warning "The module of a hook refuses the hook's settings.", "Correct spec.hooks[].settings as the message says.";
+    HookFuel Warning "A hook computed more than it may.", "Raise spec.limits.fuel of the HookModule, or ask the module's author.";
+    HookTimeout Warning "A hook took longer than it may.", "Raise spec.limits.pureTimeout of the HookModule, or ask the module's author.";
+    HookMemory Warning "A hook wanted more memory than it may have.", "Raise spec.limits.memory of the HookModule, or ask the module's author.";
+    HookTrap Warning "A hook broke down.", "Ask the module's author; the message says how it ended.";
+    HookOutput Warning "A hook gave an answer that cannot be carried out.", "Ask the module's author; the message says what is wrong with it.";
+    HookDenied Warning "A hook failed after it was denied something.", "Read its words in the message.";
+    HookUnavailable Warning "The controller could not run the hook now.", "Nothing; it is tried again.";
+    HookFailed Warning "A hook said that it cannot give an answer.", "Read its words in the message.";
+    ModuleReady Normal "The module is loaded, and hooks can be made from it.", "Nothing.";
+    ModuleLoading Normal "The module is being read and compiled.", "Nothing.";
+    ModuleStale Warning "The module as its source is now cannot be used; hooks go on with the one before.", "Repair what the message says; the new one is used as soon as it can be.";
+    ModuleNotFound Warning "The source of the module does not exist.", "Make what the message names, or correct the spec of the HookModule.";
+    ModuleFetchFailed Warning "The module could not be read from its source.", "Read the message; it is tried again.";
+    HookModuleInvalid Warning "What was read is not a module that Scribe can run.", "Read the message, and build the module with the SDK of a supported version.";
     InternalError Warning "Scribe did not expect this.", "Report it with the message and the controller's log.";
 }
 

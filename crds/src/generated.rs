@@ -8,7 +8,11 @@ use kube_core::CustomResourceExt;
 
 /// The custom resource definitions, in the order in which they are installed.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    let mut definitions = vec![v1alpha1::ReplicationSource::crd(), v1alpha1::ReplicationDestination::crd()];
+    let mut definitions = vec![
+        v1alpha1::ReplicationSource::crd(),
+        v1alpha1::ReplicationDestination::crd(),
+        v1alpha1::HookModule::crd(),
+    ];
     let versions = definitions.iter_mut().flat_map(|definition| &mut definition.spec.versions);
     let schemas = versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
     schemas.for_each(drop_unsigned_formats);

@@ -78,8 +78,18 @@ pub fn bounded(name: &str, max: usize) -> String {
 
 /// Ten hexadecimal digits that stand for a text: enough to tell two texts of one object apart.
 pub fn digest(text: &str) -> String {
-    let mut hash = String::with_capacity(10);
-    for byte in &Sha256::digest(text.as_bytes())[..5] {
+    hexadecimal(text, 5)
+}
+
+/// Thirty-two hexadecimal digits that stand for a text, also where somebody would like two texts to have the same.
+pub fn fingerprint(text: &str) -> String {
+    hexadecimal(text, 16)
+}
+
+/// The first bytes of a text's hash.
+fn hexadecimal(text: &str, bytes: usize) -> String {
+    let mut hash = String::with_capacity(2 * bytes);
+    for byte in Sha256::digest(text.as_bytes()).iter().take(bytes) {
         // Writing to a String cannot fail.
         let _ = write!(hash, "{byte:02x}");
     }

@@ -3,6 +3,7 @@
 
 mod adoption;
 mod failures;
+mod hooks;
 mod leadership;
 mod limits;
 mod pause;

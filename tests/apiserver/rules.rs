@@ -281,6 +281,88 @@ async fn what_a_copy_method_has_no_use_for() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_hook_may_not_be() -> Result<()> {
+    let hooks = |hooks: Value| source(json!({ "hooks": hooks }));
+    let one =
+        |change: Value| hooks(json!([merged(json!({ "module": "m", "points": ["Decision"] }), change)]));
+    let many = json!([{ "module": "m", "points": ["Decision", "Transfer"] }, { "module": "n", "points": ["Decision"] }]);
+    refused(
+        "ReplicationSource",
+        vec![
+            ("no module", one(json!({ "module": null })), "spec.hooks[0].module: Required value"),
+            ("a path", one(json!({ "module": "../secrets" })), "spec.hooks[0].module: Invalid value"),
+            ("no points", one(json!({ "points": [] })), "should have at least 1 items"),
+            ("a destination's", one(json!({ "points": ["Retention"] })), "Unsupported value: \"Retention\""),
+            ("a point twice", one(json!({ "points": ["Decision", "Decision"] })), "Duplicate value"),
+            ("two for a point", hooks(many), "each point has one hook at most"),
+            ("no object", one(json!({ "settings": 1 })), "settings in body must be of type object"),
+            ("another way", one(json!({ "onError": "Ignore" })), "Unsupported value: \"Ignore\""),
+        ],
+    )
+    .await?;
+    let keep = json!([{ "module": "m", "points": ["Retention"] }]);
+    let twice =
+        json!([{ "module": "m", "points": ["Retention"] }, { "module": "n", "points": ["Retention"] }]);
+    let most = json!([{ "module": "m", "points": ["Retention"], "maxDeletePerRun": 0 }]);
+    refused(
+        "ReplicationDestination",
+        vec![
+            (
+                "rules and a hook",
+                destination(json!({ "hooks": keep, "retain": { "last": 3 } })),
+                "in place of retain: remove one of the two",
+            ),
+            (
+                "a hook without snapshots",
+                destination(json!({ "hooks": keep, "rsync": { "copyMethod": "Direct" } })),
+                "copyMethod Direct makes none: remove the hook",
+            ),
+            ("two hooks", destination(json!({ "hooks": twice })), "each point has one hook at most"),
+            ("no deletion at all", destination(json!({ "hooks": most })), "greater than or equal to 1"),
+        ],
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_hook_module_may_not_be() -> Result<()> {
+    let https = |url: &str, sha256: &str| json!({ "https": { "url": url, "sha256": sha256 } });
+    let file = |path: &str| json!({ "file": { "path": path } });
+    let limits = |limits: Value| json!({ "file": { "path": "a" }, "limits": limits });
+    let good = "0".repeat(64);
+    let two = json!({ "file": { "path": "a" }, "configMap": { "name": "m", "key": "k" } });
+    refused(
+        "HookModule",
+        vec![
+            ("nowhere", json!({}), "set exactly one of spec.configMap"),
+            ("two places", two, "set exactly one of spec.configMap"),
+            (
+                "a path for a name",
+                json!({ "configMap": { "name": "../m", "key": "k" } }),
+                "spec.configMap.name",
+            ),
+            ("a path for a key", json!({ "configMap": { "name": "m", "key": "a/b" } }), "spec.configMap.key"),
+            ("plain http", https("http://a.example/b", &good), "must begin with https://"),
+            ("a user", https("https://me:secret@a.example/b", &good), "hold no user and no password"),
+            ("no address", https("https:hook.wasm", &good), "must begin with https://"),
+            ("no digest", json!({ "https": { "url": "https://a.example/b" } }), "sha256: Required value"),
+            ("a short digest", https("https://a.example/b", "abc"), "spec.https.sha256"),
+            ("an absolute path", file("/etc/passwd"), "remove the leading /"),
+            ("a way out", file("a/../../b"), "remove the leading / and every . and .."),
+            (
+                "too much memory",
+                limits(json!({ "memory": "1Gi" })),
+                "limits.memory must be from 64Ki to 256Mi",
+            ),
+            ("no quantity", limits(json!({ "memory": "much" })), "spec.limits.memory"),
+            ("too much fuel", limits(json!({ "fuel": 2_000_000_000 })), "less than or equal to 1e+09"),
+            ("too much time", limits(json!({ "pureTimeout": "1m" })), "must be from 10ms to 10s"),
+        ],
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_changed() -> Result<()> {
     let made = |answer: Result<DynamicObject, String>| answer.map_err(anyhow::Error::msg);
     made(create("ReplicationSource", "fixed", source(json!({}))).await?)?;
@@ -324,6 +406,7 @@ async fn defaults_are_filled_in() -> Result<()> {
         json!({ "trigger": { "minInterval": "1m30s" }, "rpo": "1h" }),
         json!({ "rsync": { "copyMethod": "Snapshot", "volumeSnapshotClassName": "gold", "capacity": "2Gi" } }),
         json!({ "rsync": { "copyMethod": "Direct" } }),
+        json!({ "hooks": [{ "module": "m", "points": ["Decision", "Transfer"], "settings": { "any": [1, { "thing": null }] } }] }),
         json!({ "rsync": { "bandwidthLimit": "10Mi", "address": "fd00::1", "port": 22, "excludes": ["/tmp/", "*.bak"] } }),
     ];
     for (number, change) in accepted.into_iter().enumerate() {
@@ -342,6 +425,12 @@ async fn defaults_are_filled_in() -> Result<()> {
     }
     let direct = destination(json!({ "rsync": { "copyMethod": "Direct" } }));
     create("ReplicationDestination", "direct", direct).await?.map_err(anyhow::Error::msg)?;
+    let limits = json!({ "memory": "128Mi", "fuel": 1000, "pureTimeout": "500ms" });
+    let module = json!({ "file": { "path": "team/a.wasm" }, "limits": limits });
+    create("HookModule", "plain", module).await?.map_err(anyhow::Error::msg)?;
+    let keep = json!([{ "module": "m", "points": ["Retention"], "dryRun": true }]);
+    let kept = create("ReplicationDestination", "kept", destination(json!({ "hooks": keep }))).await?;
+    kept.map_err(anyhow::Error::msg)?;
     let made = create("ReplicationDestination", "plain", destination(json!({}))).await?;
     let spec = &made.map_err(anyhow::Error::msg)?.data["spec"];
     ensure!(spec["deletionPolicy"] == json!("Retain"), "{spec}");

@@ -35,7 +35,7 @@ pub struct World {
     client: Client,
     folder: tempfile::TempDir,
     /// Dropped last.
-    _server: ApiServer,
+    server: ApiServer,
 }
 
 impl Drop for World {
@@ -67,7 +67,14 @@ impl World {
         let controllers = controllers
             .map(|(number, lease)| controller(&server, folder.path(), number, lease, flags))
             .collect::<Result<_>>()?;
-        Ok(Self { controllers, client, folder, _server: server })
+        Ok(Self { controllers, client, folder, server })
+    }
+
+    /// Starts one more controller.
+    pub async fn start_another(&mut self, lease: &str) -> Result<()> {
+        let number = self.controllers.len();
+        self.controllers.push(controller(&self.server, self.folder.path(), number, lease, &[])?);
+        Ok(())
     }
 
     /// Has the snapshot API from now on.

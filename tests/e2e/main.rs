@@ -9,6 +9,7 @@ mod deletion;
 mod faults;
 mod fidelity;
 mod guards;
+mod hooks;
 mod refusals;
 mod replicate;
 mod specs;

@@ -5,6 +5,7 @@
 pub mod api_server;
 pub mod cluster;
 pub mod command;
+pub mod component;
 pub mod dump;
 pub mod faults;
 pub mod fixture;

@@ -110,6 +110,7 @@ async fn run_tier(tier: Tier, options: &Options) -> Result<()> {
 
 /// Two clusters with Scribe in both, the tests, and the clusters' end.
 async fn end_to_end(options: &Options) -> Result<()> {
+    hooks::ensure()?;
     let image = image::build(Kind::Scribe)?;
     let csi_driver = Some(target_dir().join("debug/scribe-test-csi"));
     for name in world::CLUSTERS {

@@ -1,5 +1,6 @@
 //! What is to be done, as data.
 
+use crate::hooks::HookCall;
 use crate::slots::Claim;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
@@ -143,6 +144,9 @@ pub enum Action {
         /// The order.
         order: Order,
     },
+    /// Call a module, outside of this pass, unless that call runs or has been answered. The object is looked at again when it is done. The
+    /// calls of a pass that was carried out are all that are remembered.
+    CallHook(Box<HookCall>),
 }
 
 /// A child object, whole, with its labels and its owner reference.

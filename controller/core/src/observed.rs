@@ -1,6 +1,7 @@
 //! What the controller saw, read from the API server itself (not from a cache) within one reconcile.
 
 use crate::chance::Redacted;
+use crate::hooks::HooksSeen;
 use crate::slots::SlotsSeen;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use scribe_crds::names;
@@ -88,6 +89,8 @@ pub struct SourceObserved {
     pub mover: Option<(String, MoverState)>,
     /// The limits on movers, and who runs and waits.
     pub slots: SlotsSeen,
+    /// What its hooks depend on.
+    pub hooks: HooksSeen,
 }
 
 /// What was seen of a Secret that holds keys, or is to hold them. Never what is in it.
@@ -163,4 +166,6 @@ pub struct DestinationObserved {
     pub contents: Vec<VolumeSnapshotContent>,
     /// The state of the mover pod, if it has answered, with the pod's name.
     pub mover: Option<(String, MoverState)>,
+    /// What its hooks depend on.
+    pub hooks: HooksSeen,
 }

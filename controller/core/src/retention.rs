@@ -37,7 +37,19 @@ pub fn reasons(replicas: &[Candidate<'_>], retain: &Retain) -> Vec<Vec<String>> 
     for candidates in [&all, &ready] {
         rules(replicas, candidates, retain, &mut kept);
     }
-    let newest_ready = ready.first().copied();
+    guarantee(replicas, kept)
+}
+
+/// Why each replica is kept, if somebody else than the rules says so: `given` for each replica, or nothing. The same guarantees hold.
+pub fn reasons_given(replicas: &[Candidate<'_>], given: Vec<Option<String>>) -> Vec<Vec<String>> {
+    let mut kept: Vec<Vec<String>> = given.into_iter().map(|reason| reason.into_iter().collect()).collect();
+    kept.resize(replicas.len(), Vec::new());
+    guarantee(replicas, kept)
+}
+
+/// Adds what stays, whatever is asked for.
+fn guarantee(replicas: &[Candidate<'_>], mut kept: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let newest_ready = replicas.iter().position(|replica| replica.ready);
     for (at, replica) in replicas.iter().enumerate() {
         if replica.pinned {
             add(&mut kept[at], "pinned".to_owned());

@@ -13,7 +13,7 @@ pub use error::{ApplyError, Class};
 pub use secrets::{Whose, whose};
 
 use crate::context::Context;
-use crate::kinds::Replication;
+use crate::kinds::Reconciled;
 use children::Written;
 use object::Object;
 use scribe_core::decision::{Action, Child, ChildKind, ChildRef, Decision};
@@ -33,7 +33,7 @@ pub struct Applied {
 }
 
 /// Carries a decision out, as far as that is possible.
-pub async fn apply<K: Replication>(ctx: &Context, object: &K, decision: &Decision<K::Status>) -> Applied {
+pub async fn apply<K: Reconciled>(ctx: &Context, object: &K, decision: &Decision<K::Status>) -> Applied {
     let mut applied = Applied { is_recorded: false, status_written: false, changed: false, error: None };
     let mut writer = Writer { ctx, object: Object::new(ctx, object) };
     if let Err(error) = writer.carry_out(decision, &mut applied).await {
@@ -42,12 +42,12 @@ pub async fn apply<K: Replication>(ctx: &Context, object: &K, decision: &Decisio
     applied
 }
 
-struct Writer<'a, K: Replication> {
+struct Writer<'a, K: Reconciled> {
     ctx: &'a Context,
     object: Object<'a, K>,
 }
 
-impl<K: Replication> Writer<'_, K> {
+impl<K: Reconciled> Writer<'_, K> {
     async fn carry_out(
         &mut self,
         decision: &Decision<K::Status>,
@@ -125,6 +125,10 @@ impl<K: Replication> Writer<'_, K> {
             Action::Order { pod, order } => {
                 self.ctx.movers.order(owner, pod, order).await?;
                 Ok(Written::Changed)
+            }
+            Action::CallHook(call) => {
+                self.ctx.hooks.ask(owner, namespace, call);
+                Ok(Written::Unchanged)
             }
         }
     }

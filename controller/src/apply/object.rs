@@ -3,7 +3,7 @@
 use super::children::Written;
 use super::error::ApplyError;
 use crate::context::Context;
-use crate::kinds::Replication;
+use crate::kinds::Reconciled;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use scribe_crds::names::{FIELD_MANAGER, FINALIZER};
@@ -11,14 +11,14 @@ use serde_json::json;
 
 /// The object, and the resource version that it is known to have: each write moves it on, so that several writes of one pass do not
 /// conflict with each other, and yet with anybody else's.
-pub struct Object<'a, K: Replication> {
+pub struct Object<'a, K: Reconciled> {
     api: Api<K>,
     seen: &'a K,
     resource_version: Option<String>,
     finalizers: Vec<String>,
 }
 
-impl<'a, K: Replication> Object<'a, K> {
+impl<'a, K: Reconciled> Object<'a, K> {
     /// The object as it was observed.
     pub fn new(ctx: &Context, seen: &'a K) -> Self {
         let meta = seen.meta();

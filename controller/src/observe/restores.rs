@@ -3,6 +3,7 @@
 use super::snapshots::is_published;
 use super::{ObserveError, failed};
 use crate::context::Context;
+use crate::router::Followed;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -28,7 +29,7 @@ pub(super) async fn of(
     let restores: Vec<Restore> =
         claims.iter().filter(|claim| is_pending(claim)).filter_map(restore).filter(is_ours).collect();
     for restore in &restores {
-        ctx.router.follow_claim(uid, namespace, &restore.claim);
+        ctx.router.follow(uid, Followed::Claim, namespace, &restore.claim);
     }
     Ok(restores)
 }

@@ -1,6 +1,6 @@
 //! ReplicationDestination: where a claim is replicated to, and how many replicas are kept.
 
-use super::{DestinationStatus, DestinationTrigger, External, MoverConfig};
+use super::{DestinationHook, DestinationStatus, DestinationTrigger, External, MoverConfig};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube_core::Duration;
 use kube_derive::{CustomResource, KubeSchema};
@@ -65,6 +65,14 @@ use std::collections::BTreeMap;
     "!has(self.retain) || !has(self.rsync) || self.rsync.copyMethod != 'Direct'",
     "retain says which snapshots are kept, and rsync.copyMethod Direct makes none: remove retain"
 ))]
+#[x_kube(validation = (
+    "!has(self.hooks) || !has(self.rsync) || self.rsync.copyMethod != 'Direct' || !self.hooks.exists(hook, 'Retention' in hook.points)",
+    "a Retention hook says which snapshots are kept, and rsync.copyMethod Direct makes none: remove the hook"
+))]
+#[x_kube(validation = (
+    "!has(self.retain) || !has(self.hooks) || !self.hooks.exists(hook, 'Retention' in hook.points)",
+    "a Retention hook says which replicas are kept, in place of retain: remove one of the two"
+))]
 pub struct ReplicationDestinationSpec {
     /// Start and make nothing while true: syncs are refused until it is false again.
     #[serde(default)]
@@ -78,9 +86,18 @@ pub struct ReplicationDestinationSpec {
     /// Leave the copy to a storage vendor's operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<External>,
-    /// Which published replicas are kept. Default: the last three. Not with `rsync.copyMethod: Direct`, which has only the claim.
+    /// Which published replicas are kept. Default: the last three. Not with `rsync.copyMethod: Direct`, which has only the claim, nor with a Retention hook,
+    /// which says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain: Option<Retain>,
+    /// Modules that are asked, for now which replicas are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(validation = (
+        "self.filter(hook, 'Retention' in hook.points).size() <= 1",
+        "each point has one hook at most: remove the point from one of the hooks that name it"
+    ))]
+    pub hooks: Vec<DestinationHook>,
     /// What becomes of the published replicas when this object is deleted. `Retain`: they stay, with their annotations. `Delete`: they
     /// are deleted as well.
     #[serde(default)]

@@ -1,7 +1,7 @@
 //! The status of a ReplicationDestination, and what it is made of.
 
 use super::{
-    Comparison, Consistency, CurrentSync, Effective, GuardedSync, MoverStatus, Phase, Progress,
+    Comparison, Consistency, CurrentSync, Effective, GuardedSync, HookStatus, MoverStatus, Phase, Progress,
     RecoveryPoint, Transfer,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -17,7 +17,7 @@ pub struct DestinationStatus {
     /// What the destination is doing now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// What holds now: `Synchronizing`, `Promotable`, `WithinRPO`, `Degraded`.
+    /// What holds now: `Synchronizing`, `Promotable`, `WithinRPO`, `Degraded`, and with hooks `HooksReady`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::conditions_schema")]
     pub conditions: Vec<Condition>,
@@ -52,6 +52,10 @@ pub struct DestinationStatus {
     /// The last sync that a guard refused. Nothing is pruned until another is received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guarded: Option<GuardedSync>,
+    /// What became of the hooks, in the order of `spec.hooks`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub hooks: Vec<HookStatus>,
     /// The last source that was refused because the destination belongs to another. Nothing is pruned until a later sync is received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused_source: Option<RefusedSource>,

@@ -3,6 +3,8 @@
 mod destination;
 mod destination_status;
 mod guards;
+mod hook_module;
+mod hooks;
 mod mover;
 mod source;
 mod status;
@@ -11,6 +13,8 @@ mod trigger;
 pub use destination::*;
 pub use destination_status::*;
 pub use guards::*;
+pub use hook_module::*;
+pub use hooks::*;
 pub use mover::*;
 pub use source::*;
 pub use status::*;

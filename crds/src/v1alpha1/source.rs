@@ -1,6 +1,6 @@
 //! ReplicationSource: what is replicated, when, and where to.
 
-use super::{Comparison, External, Fidelity, Guards, MoverConfig, SourceStatus, SourceTrigger};
+use super::{Comparison, External, Fidelity, Guards, MoverConfig, SourceHook, SourceStatus, SourceTrigger};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube_core::Duration;
 use kube_derive::{CustomResource, KubeSchema};
@@ -74,6 +74,14 @@ pub struct ReplicationSourceSpec {
     /// refused.
     #[serde(default)]
     pub guards: Guards,
+    /// Modules that are asked in every sync.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(validation = (
+        "['Decision', 'Transfer'].all(point, self.filter(hook, point in hook.points).size() <= 1)",
+        "each point has one hook at most: remove the point from one of the hooks that name it"
+    ))]
+    pub hooks: Vec<SourceHook>,
     /// Copy with rsync over ssh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rsync: Option<SourceRsync>,

@@ -1,6 +1,6 @@
 //! What Scribe reports. Both kinds share most of it, so that a reader, a script or another program learns it once.
 
-use super::{Consistency, GuardedSync, SourceCopyMethod};
+use super::{Consistency, GuardedSync, HookStatus, SkippedSync, SourceCopyMethod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube_core::Duration;
 use schemars::JsonSchema;
@@ -243,7 +243,7 @@ pub struct SourceStatus {
     /// What the source is doing now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// What holds now: `Synchronizing`, `WithinRPO`, `Degraded`.
+    /// What holds now: `Synchronizing`, `WithinRPO`, `Degraded`, and with hooks `HooksReady`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::conditions_schema")]
     pub conditions: Vec<Condition>,
@@ -268,6 +268,13 @@ pub struct SourceStatus {
     /// The last sync that a guard refused, until it is admitted or another sync is published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guarded: Option<GuardedSync>,
+    /// What became of the hooks, in the order of `spec.hooks`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub hooks: Vec<HookStatus>,
+    /// The last sync that a Decision hook skipped: its trigger has had its due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_skip: Option<SkippedSync>,
     /// The newest replica that the destination is known to have published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery_point: Option<RecoveryPoint>,

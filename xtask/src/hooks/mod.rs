@@ -82,6 +82,12 @@ pub fn test() -> Result<()> {
     run_tests()
 }
 
+/// Builds all modules that are not up to date.
+pub fn ensure() -> Result<()> {
+    let _alone = alone()?;
+    build().map(drop)
+}
+
 fn run_tests() -> Result<()> {
     HOOKS.iter().try_for_each(|hook| match hook.language {
         Language::Rust => Ok(()),

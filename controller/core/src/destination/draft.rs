@@ -2,6 +2,7 @@
 
 use super::view::View;
 use crate::decision::{Action, Child, ChildKind, ChildRef, Decision, Note, SyncEnded};
+use crate::hooks::Roll;
 use jiff::{SignedDuration, Timestamp};
 use scribe_crds::conditions::Reason;
 use scribe_crds::v1alpha1::{DestinationStatus, Guard};
@@ -55,6 +56,8 @@ pub(super) struct Draft {
     pub admitted: bool,
     /// What is missing, if anything.
     pub hold: Option<Hold>,
+    /// What is known of the hooks.
+    pub roll: Roll,
 }
 
 impl Draft {
@@ -72,6 +75,7 @@ impl Draft {
             is_taken: false,
             admitted: false,
             hold: None,
+            roll: Roll::default(),
         }
     }
 
@@ -131,7 +135,7 @@ impl Draft {
 /// The order of what is done after the status is written. Within a rank the order of decisions stays.
 fn rank(action: &Action) -> u8 {
     match action {
-        Action::Answer { .. } | Action::Order { .. } => 0,
+        Action::Answer { .. } | Action::Order { .. } | Action::CallHook(_) => 0,
         // Somebody may have forbidden that an old replica goes; the next one does not wait for that.
         Action::Delete(ChildRef { kind: ChildKind::Snapshot, .. }) => 2,
         Action::ReleaseContent { .. }

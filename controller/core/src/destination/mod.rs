@@ -14,6 +14,7 @@ mod direct;
 mod draft;
 mod guards;
 mod handshake;
+mod hooks;
 mod keys;
 mod leftovers;
 mod mover;
@@ -32,15 +33,18 @@ pub use validate::{ReceivingClaim, ValidDestination};
 
 use crate::chance::Chance;
 use crate::decision::{Action, Decision};
+use crate::hooks::Entry;
 use crate::observed::DestinationObserved;
 use crate::settings::Settings;
 use claim::Footing;
 use draft::{Draft, Hold, Weight};
+use hooks::Choice;
 use jiff::Timestamp;
 use retain::Retention;
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
 use scribe_crds::v1alpha1::DestinationStatus;
+use scribe_hooks_contract::points::Point;
 use view::View;
 
 /// Decides what to do next with a ReplicationDestination.
@@ -62,6 +66,7 @@ pub fn decide(
         return deletion::decide(&view);
     }
     let mut draft = Draft::new(&view);
+    hooks::look(&view, &mut draft);
     let valid = match validate::validate(seen) {
         Ok(valid) => Some(valid),
         Err(hold) => {
@@ -92,6 +97,7 @@ pub fn decide(
     refusals(&view, &mut draft);
     let retention = prune(&view, valid.as_ref(), &mut draft);
     report::report(&view, valid.as_ref(), &retention, &mut draft);
+    hooks::finish(&mut draft);
     draft.finish()
 }
 
@@ -109,6 +115,7 @@ fn add_finalizer(
     draft.hold(Hold::blocking(Reason::Preparing, "begins"));
     let retention = retain::everything(&view.replicas, "just found");
     report::report(view, Some(valid), &retention, &mut draft);
+    hooks::finish(&mut draft);
     draft.finish()
 }
 
@@ -168,13 +175,36 @@ fn prune<'a, 'b>(
     let Some(valid) = valid.filter(|_| !failing && !stops) else {
         return retain::everything(&view.replicas, "nothing is pruned while something is wrong");
     };
-    let received = draft.status.received.as_ref().map(|received| received.sync_id.as_str());
+    let received = draft.status.received.as_ref().map(|received| received.sync_id.clone());
+    let received = received.as_deref();
     let is_own = |replica: &replica::Seen<'_>| !replica.adopted && replica.ready;
     if view.replicas.iter().any(|replica| replica.adopted) && !view.replicas.iter().any(is_own) {
         // Whoever made this object has not seen yet what it found.
-        return retain::spared(&view.replicas, &view.seen.restores, &valid.retain);
+        return match draft.roll.at(Point::Retention) {
+            None => retain::spared(&view.replicas, &view.seen.restores, &valid.retain),
+            Some(_) => retain::everything(&view.replicas, retain::SPARED),
+        };
     }
-    let retention = retain::plan(&view.replicas, &view.seen.restores, &valid.retain, received);
+    let retention = match hooks::choose(view, draft) {
+        Choice::NoHook => retain::plan(&view.replicas, &view.seen.restores, &valid.retain, received),
+        Choice::Waits => {
+            return retain::as_before(
+                &view.replicas,
+                &draft.status.replicas,
+                "the hook has not answered yet",
+            );
+        }
+        Choice::Broken => return retain::everything(&view.replicas, "the hook cannot say what to keep"),
+        Choice::Stands(going) => {
+            let before = &draft.status.replicas;
+            retain::standing(&view.replicas, &view.seen.restores, before, &going, received)
+        }
+        Choice::Keeps(reasons) => {
+            let module = draft.roll.at(Point::Retention).map(Entry::module).unwrap_or_default();
+            let chosen = retain::chosen(&view.replicas, &view.seen.restores, module, &reasons, received);
+            hooks::carry_out(view, draft, chosen)
+        }
+    };
     for replica in &retention.prune {
         let snapshot = crate::decision::ChildRef {
             kind: crate::decision::ChildKind::Snapshot,

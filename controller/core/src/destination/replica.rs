@@ -2,6 +2,7 @@
 
 use super::view::{annotation, is_leaving};
 use crate::build::meta::label;
+use crate::quantity;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_crds::names;
@@ -26,6 +27,10 @@ pub(super) struct Seen<'a> {
     pub pinned: bool,
     /// Whether a destination of this name that is gone has published it.
     pub adopted: bool,
+    /// How large a claim made from it has to be, in bytes, where the driver says so.
+    pub size: Option<u64>,
+    /// Its labels.
+    pub labels: Option<&'a BTreeMap<String, String>>,
 }
 
 impl<'a> Seen<'a> {
@@ -56,6 +61,8 @@ impl<'a> Seen<'a> {
             comparison: read(annotation(meta, names::COMPARISON)?)?,
             pinned: annotation(meta, names::PINNED).is_some_and(|value| value != "false"),
             adopted: annotation(meta, names::ADOPTED_FROM).is_some(),
+            size: snapshot.status.as_ref().and_then(|status| quantity::bytes(status.restore_size.as_ref()?)),
+            labels: meta.labels.as_ref(),
             ready: snapshot.status.as_ref().and_then(|status| status.ready_to_use) == Some(true),
         })
     }

@@ -5,6 +5,7 @@ use super::class;
 use super::direct;
 use super::draft::{Draft, Hold, Weight};
 use super::guards;
+use super::hooks;
 use super::publish::{self, Publication};
 use super::retain::Retention;
 use super::session;
@@ -41,6 +42,7 @@ pub(super) fn report(
         draft.events.push(Note { reason: standing.reason, message: standing.message.clone() });
     }
     draft.status.phase = Some(standing.phase);
+    hooks::report(view, draft);
     objective(view, draft);
     set(view, draft, conditions::SYNCHRONIZING, standing.is_on, standing.reason, &standing.message);
 }
@@ -75,6 +77,7 @@ fn objective(view: &View<'_>, draft: &mut Draft) {
     let (reason, message) = match (guards::refusal(&draft.status), failures) {
         (Some(refusal), _) => refusal,
         (None, 0) => class::trouble(view, draft)
+            .or_else(|| hook_trouble(draft))
             .unwrap_or((Reason::AsExpected, "nothing is known to be wrong".to_owned())),
         (None, 1) => (Reason::SyncsFail, "1 sync has failed since the last successful one".to_owned()),
         (None, _) => {
@@ -83,11 +86,18 @@ fn objective(view: &View<'_>, draft: &mut Draft) {
     };
     let is_degraded = reason.severity() == Severity::Warning;
     // Of syncs that fail or are refused is told where that happens.
-    if is_degraded && failures == 0 && guards::refusal(&draft.status).is_none() {
+    let is_told = hook_trouble(draft).is_some_and(|(trouble, _)| trouble == reason);
+    if is_degraded && failures == 0 && guards::refusal(&draft.status).is_none() && !is_told {
         // The reporter drops what it has said before.
         draft.note(reason, format!("{message}. {}", reason.action()));
     }
     set(view, draft, conditions::DEGRADED, is_degraded, reason, &message);
+}
+
+/// What is wrong with the hooks. It is told where the condition about them is set.
+fn hook_trouble(draft: &Draft) -> Option<(Reason, String)> {
+    let (status, reason, message) = draft.roll.verdict()?;
+    (status == Status::False).then_some((reason, message))
 }
 
 /// Replicas are what is seen, never what was remembered: one that somebody deleted is gone.

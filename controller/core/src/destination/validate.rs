@@ -7,7 +7,9 @@ use crate::quantity;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
-use scribe_crds::v1alpha1::{DestinationCopyMethod, DestinationRsync, MoverConfig, Retain, ServiceType};
+use scribe_crds::v1alpha1::{
+    DestinationCopyMethod, DestinationHookPoint, DestinationRsync, MoverConfig, Retain, ServiceType,
+};
 use std::collections::BTreeMap;
 
 /// A spec that can be carried out.
@@ -93,6 +95,13 @@ pub(super) fn validate(seen: &DestinationObserved) -> Result<ValidDestination<'_
         retain: retain(spec.retain.as_ref())?,
         mover: &rsync.mover,
     };
+    let is_hooked = spec.hooks.iter().any(|hook| hook.points.contains(&DestinationHookPoint::Retention));
+    if is_hooked && (spec.retain.is_some() || rsync.copy_method == DestinationCopyMethod::Direct) {
+        return Err(invalid(
+            "spec.hooks",
+            "a Retention hook says which replicas are kept: remove it, or spec.retain, and do not set copyMethod Direct",
+        ));
+    }
     if rsync.copy_method == DestinationCopyMethod::Direct {
         direct(&valid, spec.retain.is_some())?;
     }

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Secret};
 use scribe_crds::names;
-use scribe_crds::v1alpha1::{Consistency, CurrentSync, MoverConfig, SourceCopyMethod};
+use scribe_crds::v1alpha1::{self, Consistency, CurrentSync, MoverConfig, SourceCopyMethod, TransferRecord};
 use scribe_mover_contract::PROTOCOL;
-use scribe_mover_contract::job::{Job, SourceJob};
+use scribe_mover_contract::job::{Job, SourceJob, Timeouts};
 use scribe_mover_contract::peer;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +40,7 @@ pub fn make(
     valid: &ValidSource,
     sync: &CurrentSync,
     source_uid: &str,
-    mover: &MoverConfig,
+    (mover, tuned): (&MoverConfig, Option<&TransferRecord>),
     full: &BTreeSet<String>,
 ) -> [Action; 2] {
     let claim = match super::cut::method(sync) {
@@ -53,7 +53,7 @@ pub fn make(
         owner: &pass.owner,
         name: &pass.pod_name(sync),
         sync: Some(&sync.id),
-        job: &Job::Source(Box::new(job(pass, valid, sync, source_uid))),
+        job: &Job::Source(Box::new(job(pass, valid, sync, source_uid, tuned))),
         claim: &claim,
         keys: &valid.ssh_keys,
         control: &names::source_base(&pass.owner.name),
@@ -67,7 +67,13 @@ pub fn make(
     }
 }
 
-fn job(pass: &Pass<'_>, valid: &ValidSource, sync: &CurrentSync, source_uid: &str) -> SourceJob {
+fn job(
+    pass: &Pass<'_>,
+    valid: &ValidSource,
+    sync: &CurrentSync,
+    source_uid: &str,
+    tuned: Option<&TransferRecord>,
+) -> SourceJob {
     let schedule = valid.trigger.schedule.as_ref();
     SourceJob {
         protocol: PROTOCOL,
@@ -83,7 +89,11 @@ fn job(pass: &Pass<'_>, valid: &ValidSource, sync: &CurrentSync, source_uid: &st
             Consistency::Crash => peer::Consistency::Crash,
             Consistency::None => peer::Consistency::None,
         },
-        comparison: valid.comparison,
+        comparison: match tuned.and_then(|tuned| tuned.comparison) {
+            Some(v1alpha1::Comparison::Content) => peer::Comparison::Content,
+            Some(v1alpha1::Comparison::Metadata) => peer::Comparison::Metadata,
+            None => valid.comparison,
+        },
         strict_fidelity: valid.strict,
         generation: GENERATION,
         source_name: format!("{}/{}", pass.owner.namespace, pass.owner.name),
@@ -92,10 +102,20 @@ fn job(pass: &Pass<'_>, valid: &ValidSource, sync: &CurrentSync, source_uid: &st
         time_zone: schedule.map(|schedule| schedule.zone_name().to_owned()),
         address: valid.address.clone(),
         port: valid.port,
-        bandwidth_limit: valid.bandwidth_limit,
-        excludes: valid.excludes.clone(),
+        bandwidth_limit: tuned.map_or(valid.bandwidth_limit, |tuned| tuned.bandwidth_limit),
+        excludes: valid
+            .excludes
+            .iter()
+            .chain(tuned.iter().flat_map(|tuned| &tuned.excludes))
+            .cloned()
+            .collect(),
         guards: guards::of(valid, sync),
-        timeouts: pass.settings.mover_timeouts.clone(),
+        timeouts: Timeouts {
+            silence: tuned
+                .and_then(|tuned| tuned.timeout_seconds)
+                .map_or(pass.settings.mover_timeouts.silence, u64::from),
+            ..pass.settings.mover_timeouts.clone()
+        },
     }
 }
 

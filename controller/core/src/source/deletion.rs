@@ -1,8 +1,8 @@
 //! The object is being deleted.
 
-use super::outcome::clean;
 use super::{Pass, delete, has_finalizer, report, slot, snapshots};
 use crate::decision::{Action, ChildKind, ChildRef, Decision, SyncEnded, SyncResult};
+use crate::text::clean;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;

@@ -2,6 +2,7 @@
 
 use super::{Pass, cut, outcome, report};
 use crate::decision::{SyncEnded, SyncResult};
+use crate::text::clean;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_crds::Duration;
@@ -26,7 +27,7 @@ pub fn learn_recovery_point(pass: &mut Pass<'_>, data_time: Timestamp, sync_id: 
     let possible = data_time <= pass.now && !sync_id.is_empty() && sync_id.len() <= 63;
     if newer && possible {
         let data_time = Timestamp::from_second(data_time.as_second()).unwrap_or(data_time);
-        move_recovery_point(pass, data_time, &outcome::clean(sync_id, 63));
+        move_recovery_point(pass, data_time, &clean(sync_id, 63));
     }
 }
 

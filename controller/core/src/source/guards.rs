@@ -4,8 +4,8 @@
 //! that was refused, and holds for the claim that it was of and no other.
 
 use super::Pass;
-use super::outcome::clean;
 use super::validate::ValidSource;
+use crate::text::clean;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_crds::conditions::Reason;

@@ -16,9 +16,11 @@
 
 mod attempt;
 mod cut;
+mod decision_hook;
 mod deletion;
 mod ending;
 mod guards;
+mod hooks;
 mod objective;
 mod outcome;
 mod report;
@@ -26,6 +28,7 @@ mod rest;
 mod slot;
 mod snapshots;
 mod sync;
+mod transfer_hook;
 mod trigger;
 mod validate;
 
@@ -34,6 +37,7 @@ pub use cut::uses_claim;
 use crate::build::meta::Owner;
 use crate::chance::Chance;
 use crate::decision::{Action, ChildKind, ChildRef, Decision, Note};
+use crate::hooks::Roll;
 use crate::observed::SourceObserved;
 use crate::settings::Settings;
 use jiff::Timestamp;
@@ -66,7 +70,8 @@ pub fn decide(
     if seen.source.metadata.deletion_timestamp.is_some() {
         return deletion::decide(pass);
     }
-    let plan = Plan::of(seen, rsync, settings);
+    let mut plan = Plan::of(seen, rsync, settings);
+    hooks::look(&mut pass, &mut plan);
     pass.longest_gap = objective::longest_gap(&pass, plan.valid.as_ref());
     pass.rpo = objective::of(&pass, plan.valid.as_ref());
     if let Some(valid) = &plan.valid {
@@ -93,6 +98,8 @@ struct Pass<'a> {
     longest_gap: Option<i64>,
     /// The recovery point objective, in seconds.
     rpo: Option<i64>,
+    /// What is known of the hooks.
+    roll: Roll,
     status: SourceStatus,
     out: Decision<SourceStatus>,
 }
@@ -112,6 +119,7 @@ impl<'a> Pass<'a> {
             owner: Owner::source(&seen.source),
             longest_gap: None,
             rpo: None,
+            roll: Roll::default(),
             status: seen.source.status.clone().unwrap_or_default(),
             out: Decision::default(),
         }
@@ -210,7 +218,9 @@ impl<'a> Pass<'a> {
         } else {
             self.status.progress = None;
         }
+        hooks::report(&mut self);
         objective::report(&mut self, plan.valid.as_ref());
+        hooks::finish(&mut self);
         slot::keep(&mut self);
         self.status.observed_generation = self.seen.source.metadata.generation;
         self.out.status = Some(self.status);

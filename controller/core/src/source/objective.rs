@@ -70,7 +70,10 @@ pub fn since(pass: &Pass<'_>) -> Timestamp {
 fn set(pass: &mut Pass<'_>, kind: &str, status: Status, reason: Reason, message: &str) {
     let is_same = |condition: &Condition| condition.type_ == kind && condition.reason == reason.as_str();
     // A failed sync was told when it failed.
-    let is_told = reason == Reason::SyncsFail || pass.status.conditions.iter().any(is_same);
+    let is_told = reason == Reason::SyncsFail
+        || pass.status.conditions.iter().any(is_same)
+        // What is wrong with hooks is told where that is found.
+        || pass.roll.verdict().is_some_and(|(_, trouble, _)| trouble == reason);
     if reason.severity() == Severity::Warning && !is_told {
         pass.note(reason, format!("{message}. {}", reason.action()));
     }
@@ -92,6 +95,9 @@ fn degraded(pass: &Pass<'_>, valid: Option<&ValidSource>) -> (Status, Reason, St
     }
     if let Some(message) = valid.and_then(|valid| unreachable(pass, valid)) {
         return (Status::True, Reason::ObjectiveUnreachable, message);
+    }
+    if let Some((Status::False, reason, message)) = pass.roll.verdict() {
+        return (Status::True, reason, message);
     }
     (Status::False, Reason::AsExpected, "nothing is known to be wrong".to_owned())
 }

@@ -2,6 +2,7 @@
 
 use super::attempt::container;
 use crate::observed::Warning;
+use crate::text::{bounded, clean};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use scribe_crds::conditions::{Reason, Severity};
 use scribe_crds::v1alpha1::{MoverResult, MoverStatus, Transfer};
@@ -181,15 +182,4 @@ pub fn transfer(left: &Termination) -> Transfer {
 /// A warning of Kubernetes', as one bounded line.
 pub fn warned(warning: &Warning) -> String {
     format!("{}: {}", clean(&warning.reason, 64), clean(&warning.message, 400))
-}
-
-/// A text of somebody else's, as one bounded line.
-pub fn clean(text: &str, max: usize) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    bounded(line.trim(), max).to_owned()
-}
-
-fn bounded(text: &str, max: usize) -> &str {
-    let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= max).last();
-    &text[..end.unwrap_or(0)]
 }

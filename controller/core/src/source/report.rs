@@ -3,6 +3,7 @@
 use super::validate::{Hold, ValidSource};
 use super::{Pass, cut, outcome};
 use crate::quantity;
+use crate::text::clean;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use scribe_crds::Duration;
@@ -128,7 +129,7 @@ pub fn running(pass: &mut Pass<'_>, sync: &CurrentSync) {
         }
         Some(Activity::Waiting) => {
             let words = state.and_then(|state| state.waiting.as_deref()).unwrap_or_default();
-            let words = outcome::clean(words, 400);
+            let words = clean(words, 400);
             let message = "the destination asked to come back a little later";
             progressing(pass, Phase::Waiting, sync, message, &words);
         }

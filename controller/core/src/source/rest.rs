@@ -1,12 +1,14 @@
 //! No sync runs: what does the next one wait for?
 
 use super::cut;
+use super::decision_hook::{self, Gate, Occasion};
 use super::sync::{create_cut, go_on, usable_claim};
 use super::trigger::{self, Due};
 use super::validate::{Hold, Plan, ValidSource};
 use super::{Pass, guards, report, slot, snapshots};
 use crate::decision::ChildKind;
 use crate::quantity;
+use crate::text::sentences;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -29,7 +31,7 @@ pub fn decide(pass: &mut Pass<'_>, plan: &Plan) {
     match due {
         Due::Now { trigger, tag } => match left_over(pass) {
             Some(what) => cleaning_up(pass, &what),
-            None => start(pass, plan, valid, claim, trigger, tag),
+            None => start(pass, plan, valid, claim, Occasion { trigger, tag }),
         },
         Due::At(at) => waiting(pass, valid, claim, Some(at)),
         Due::OnTag => waiting(pass, valid, claim, None),
@@ -115,10 +117,19 @@ fn start(
     plan: &Plan,
     valid: &ValidSource,
     claim: &PersistentVolumeClaim,
-    trigger: TriggerKind,
-    tag: Option<String>,
+    occasion: Occasion,
 ) {
+    if decision_hook::is_put_off(pass, &occasion) {
+        return;
+    }
     let Some(admission) = slot::ask(pass, &cut::mover(pass, valid, valid.copy_method), None) else { return };
+    match decision_hook::gate(pass, valid, &occasion) {
+        Gate::Open => {}
+        Gate::Shut => return,
+        // What comes next is not the same again.
+        Gate::Skipped => return decide(pass, plan),
+    }
+    let Occasion { trigger, tag } = occasion;
     let mut sync = CurrentSync {
         id: pass.chance.sync_id(),
         copy_method: Some(valid.copy_method).filter(|method| *method != SourceCopyMethod::default()),
@@ -167,6 +178,7 @@ fn waiting(pass: &mut Pass<'_>, valid: &ValidSource, claim: &PersistentVolumeCla
         None => Reason::WaitingForManual.action().to_owned(),
     };
     next.push_str(&guards::announced(pass, claim));
+    let skipped = skipped(pass);
     let failure = pass.status.last_attempt.as_ref().and_then(|last| last.failure.clone());
     if let Some((reason, Failure { message, .. })) =
         failure.and_then(|failure| Some((failure.reason.parse::<Reason>().ok()?, failure)))
@@ -180,10 +192,23 @@ fn waiting(pass: &mut Pass<'_>, valid: &ValidSource, claim: &PersistentVolumeCla
             &format!("The last sync failed: {message} {next}"),
         );
     }
+    if let Some(words) = skipped {
+        let phase = if at.is_some() { Phase::Waiting } else { Phase::Idle };
+        return report::set(pass, phase, false, Reason::HookSkipped, &format!("{words} {next}"));
+    }
     let (phase, reason) = match at {
         None => (Phase::Idle, Reason::WaitingForManual),
         Some(_) if valid.trigger.schedule.is_some() => (Phase::Waiting, Reason::WaitingForSchedule),
         Some(_) => (Phase::Waiting, Reason::WaitingForInterval),
     };
     report::set(pass, phase, false, reason, &next);
+}
+
+/// What a hook said that skipped the last sync that was due, if nothing has run since.
+fn skipped(pass: &Pass<'_>) -> Option<String> {
+    let skip = pass.status.last_skip.as_ref()?;
+    let last = pass.status.last_attempt.as_ref().map(|last| last.ended_at.0);
+    let is_last = last.is_none_or(|ended| ended <= skip.time.0);
+    let words = format!("HookModule {} skipped the last sync that was due: {}", skip.module, skip.message);
+    is_last.then(|| sentences(&words, ""))
 }

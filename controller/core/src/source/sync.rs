@@ -4,11 +4,13 @@ use super::attempt;
 use super::cut::{self, Cut, CutState, MoverPlace};
 use super::ending::{end_aborted, end_failed, failure, learn_recovery_point, succeed};
 use super::outcome::{self, Ending};
+use super::transfer_hook::{self, Tuned};
 use super::validate::{Plan, ValidSource};
 use super::{CLOCK_TOLERANCE, Pass, after, guards, report, slot};
 use crate::backoff;
 use crate::decision::{Action, Child};
 use crate::slots::Claim;
+use crate::text::clean;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -102,7 +104,7 @@ fn refused(pass: &Pass<'_>, names: &[String]) -> Option<(Reason, String)> {
     };
     let refusal = pass.seen.around.refusals.iter().rfind(|refusal| concerns(&refusal.object))?;
     let reason = if refusal.quota { Reason::QuotaExceeded } else { Reason::ObjectRefused };
-    Some((reason, format!("{} was refused: {}", refusal.object, outcome::clean(&refusal.message, 600))))
+    Some((reason, format!("{} was refused: {}", refusal.object, clean(&refusal.message, 600))))
 }
 
 fn make_cut(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync) {
@@ -217,6 +219,15 @@ fn make_pod(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, cut: &Cut<'_>) 
     if let Some((reason, message)) = refused(pass, &made) {
         return fail_attempt(pass, plan, sync, reason, &message);
     }
+    let tuned = match transfer_hook::tune(pass, valid, &sync) {
+        Tuned::As(record) => record,
+        Tuned::Waits => {
+            // The mover comes next, and its place is not given away meanwhile.
+            pass.out.slot = Claim::Keeps;
+            return report::starting(pass, &sync, "a hook is asked how to transfer");
+        }
+        Tuned::Failed(trouble) => return fail_attempt(pass, plan, sync, trouble.reason, &trouble.message),
+    };
     let mover = cut::mover(pass, valid, cut::method(&sync));
     let Some(admission) = slot::ask(pass, &mover, Some(&sync)) else {
         return;
@@ -224,7 +235,9 @@ fn make_pod(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, cut: &Cut<'_>) 
     if let Some(claim) = cut::build_mount(pass, valid, &sync, cut) {
         pass.then(Action::Create(Child::Claim(Box::new(claim))));
     }
-    for action in attempt::make(pass, valid, &sync, &cut.source_uid, &mover, &admission.full) {
+    for action in
+        attempt::make(pass, valid, &sync, &cut.source_uid, (&mover, tuned.as_ref()), &admission.full)
+    {
         pass.then(action);
     }
     slot::take(pass, admission, &sync);

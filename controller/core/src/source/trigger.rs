@@ -37,17 +37,22 @@ pub fn due(
         && status.last_manual_sync.as_ref() != Some(tag)
         // A tag has one sync, with its attempts; after that it takes a new one to say that the cause of the failure is gone.
         && status.last_attempt.as_ref().and_then(|last| last.tag.as_ref()) != Some(tag)
+        && status.last_skip.as_ref().and_then(|skip| skip.tag.as_ref()) != Some(tag)
     {
         return Due::Now { trigger: TriggerKind::Manual, tag: Some(tag.clone()) };
     }
     let last = status.last_attempt.as_ref();
+    let skipped = status.last_skip.as_ref().and_then(|skip| skip.counts_from.as_ref()).map(|time| time.0);
     let (at, kind) = if trigger.schedule.is_some() {
-        match scheduled(trigger, last, created, settings, now) {
+        match scheduled(trigger, last, (created, skipped), settings, now) {
             Some(tick) => tick,
             None => return Due::OnTag,
         }
     } else if let Some(interval) = trigger.interval {
-        (continuous(interval, last, status.consecutive_failures, settings, now), TriggerKind::Continuous)
+        (
+            continuous(interval, (last, skipped), status.consecutive_failures, settings, now),
+            TriggerKind::Continuous,
+        )
     } else {
         return Due::OnTag;
     };
@@ -57,19 +62,20 @@ pub fn due(
 fn scheduled(
     trigger: &Trigger,
     last: Option<&LastAttempt>,
-    created: Timestamp,
+    (created, skipped): (Timestamp, Option<Timestamp>),
     settings: &Settings,
     now: Timestamp,
 ) -> Option<(Timestamp, TriggerKind)> {
     trigger.schedule.as_ref()?;
-    if last.is_none() && trigger.on_create {
+    let counted = last.map(|last| last.started_at.0).max(skipped);
+    if counted.is_none() && trigger.on_create {
         return Some((now, TriggerKind::OnCreate));
     }
-    let Some(since) = believable(last.map_or(created, |last| last.started_at.0), now) else {
+    let Some(since) = believable(counted.unwrap_or(created), now) else {
         return Some((now, TriggerKind::Schedule));
     };
     // A tick before the source was made is not its own, also if its delay ends after that.
-    let tick = trigger.next_after(if last.is_some() { since } else { after(since, trigger.delay) })?;
+    let tick = trigger.next_after(if counted.is_some() { since } else { after(since, trigger.delay) })?;
     // A tick that passed while a sync failed is not made up for in the same moment.
     let failed = last.filter(|last| last.failure.is_some()).and_then(|last| believable(last.ended_at.0, now));
     let pause = failed.map(|ended| after(ended, settings.retry_base));
@@ -78,25 +84,24 @@ fn scheduled(
 
 fn continuous(
     interval: i64,
-    last: Option<&LastAttempt>,
+    (last, skipped): (Option<&LastAttempt>, Option<Timestamp>),
     failures: u32,
     settings: &Settings,
     now: Timestamp,
 ) -> Timestamp {
-    let Some(last) = last else {
-        return now;
-    };
-    let Some(started) = believable(last.started_at.0, now) else {
+    let counted = last.map(|last| last.started_at.0).max(skipped);
+    let Some(started) = counted.and_then(|counted| believable(counted, now)) else {
         return now;
     };
     let next = after(started, interval);
-    match (&last.failure, believable(last.ended_at.0, now)) {
-        (Some(_), Some(ended)) => {
+    let failed = last.filter(|last| last.failure.is_some());
+    match failed.and_then(|last| Some((last, believable(last.ended_at.0, now)?))) {
+        Some((last, ended)) => {
             let pause =
                 backoff::pause(failures, settings.retry_base, settings.retry_max, fraction_of(&last.id));
             next.max(after(ended, pause))
         }
-        _ => next,
+        None => next,
     }
 }
 

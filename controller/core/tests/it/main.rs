@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that finds what it does not expect has failed")]
 
 mod destination;
+mod hook_module;
+mod hooks;
 mod model;
 mod render;
 mod scenarios;

@@ -1,6 +1,7 @@
 //! Decisions as text, for snapshots that can be read.
 
 use scribe_core::decision::{Action, Child, Decision};
+use scribe_core::hooks::HookRequest;
 use scribe_crds::v1alpha1::DestinationStatus;
 use scribe_mover_contract::control::{Answer, Order};
 use serde_json::Value;
@@ -94,7 +95,22 @@ pub fn action(action: &Action) -> String {
         Action::ReleaseContent { name } => format!("release content {name}"),
         Action::Answer { question, answer, .. } => format!("answer {question}: {}", self::answer(answer)),
         Action::Order { order: Order::Unseal { seal }, .. } => format!("unseal {seal}"),
+        Action::CallHook(call) => format!("ask {} {}", call.module, self::request(&call.request)),
         Action::Order { order: Order::EndSession { token }, .. } => format!("end session {token}"),
+    }
+}
+
+fn request(request: &HookRequest) -> String {
+    match request {
+        HookRequest::Validate(settings) => format!("what it has against {settings}"),
+        HookRequest::Decide(context) => {
+            format!("whether to sync: {:?}, asked {}", context.attempt.trigger, context.attempt.number)
+        }
+        HookRequest::Tune(context, _) => format!("how to transfer {}", context.attempt.attempt_id),
+        HookRequest::Choose(_, points) => {
+            let ids: Vec<&str> = points.iter().map(|point| point.id.as_str()).collect();
+            format!("which to keep of {}", ids.join(" "))
+        }
     }
 }
 

@@ -7,10 +7,10 @@ mod snapshot;
 pub use direct::{MoverPlace, is_for_one_pod, uses_claim};
 
 use super::Pass;
-use super::outcome::clean;
 use super::validate::ValidSource;
 use crate::decision::{Action, Child};
 use crate::quantity;
+use crate::text::clean;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, TypedLocalObjectReference,

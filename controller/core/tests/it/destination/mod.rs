@@ -4,6 +4,7 @@ mod adoption;
 mod deletion;
 mod direct;
 mod guards;
+mod hooks;
 mod publication;
 mod refusals;
 mod sessions;

@@ -8,6 +8,7 @@ mod secrets;
 pub use mover::{commit, hello};
 use secrets::{Conflict, StoredSecret};
 
+use crate::hooks::Modules;
 use crate::render;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
@@ -15,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use scribe_core::chance::{Chance, KeyPair, Redacted};
 use scribe_core::decision::{Action, Child, ChildKind, ChildRef, Decision};
 use scribe_core::destination::decide;
+use scribe_core::hooks::HooksSeen;
 use scribe_core::observed::{DestinationObserved, Surroundings};
 use scribe_core::settings::Settings;
 use scribe_crds::names;
@@ -68,6 +70,9 @@ pub struct World {
     pub is_gone: bool,
     /// The highest fencing token that the mover was given.
     pub highest_token: u64,
+    /// What there is to be asked, and how often something was asked for the first time.
+    pub modules: Modules,
+    pub asked: usize,
     serial: u64,
     /// Of the destination and of Secrets.
     version: u64,
@@ -108,6 +113,7 @@ impl World {
                 restores: Vec::new(),
                 contents: Vec::new(),
                 mover: None,
+                hooks: HooksSeen::default(),
             },
             settings: Settings { mover_image: "mover:1".into(), ..Settings::default() },
             now: START.parse().unwrap(),
@@ -119,6 +125,8 @@ impl World {
             contents: Vec::new(),
             is_gone: false,
             highest_token: 0,
+            modules: Modules::default(),
+            asked: 0,
             serial: 0,
             version: 0,
         }
@@ -202,6 +210,13 @@ impl World {
             budget -= 1;
             self.act(action).expect("nobody else writes");
         }
+        self.asked += self.modules.run(&mut self.seen.hooks, &decision.then);
+    }
+
+    /// The modules are these from now on.
+    pub fn modules(&mut self, change: impl FnOnce(&mut Modules)) {
+        change(&mut self.modules);
+        self.modules.show(&mut self.seen.hooks);
     }
 
     fn write_status(&mut self, status: &DestinationStatus) {
@@ -303,6 +318,7 @@ impl World {
             }
             Action::Answer { instance, question, answer, .. } => self.answered(instance, *question, answer),
             Action::Order { order, .. } => self.ordered(order),
+            Action::CallHook(_) => {}
         }
         Ok(())
     }

@@ -111,6 +111,7 @@ pub fn act<S: Side>(world: &mut World, writer: &mut Writer, action: &Action) -> 
             receiver.ok_or(WriteError::Failed)?.order(order);
             Ok(())
         }
+        Action::CallHook(_) => Ok(()),
     }
 }
 

@@ -2,11 +2,13 @@
 
 use super::api::{Kind, WriteError, at, name, uid};
 use super::apply::{Writer, act};
+use super::hooks::{self, Calls};
 use super::refusals::Refusals;
 use super::world::{NAME, World};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube_core::Resource;
 use scribe_core::decision::{Action, ChildKind, ChildRef, Decision};
+use scribe_core::hooks::HooksSeen;
 use scribe_core::observed::{DestinationObserved, Refusal, SourceObserved};
 use scribe_crds::v1alpha1::{DestinationStatus, ReplicationDestination, ReplicationSource, SourceStatus};
 use scribe_mover_contract::control::MoverState;
@@ -28,7 +30,7 @@ pub trait Side: Sized {
         world: &mut World,
         glance: Self::Glance,
         known: &mut Known,
-        refusals: Vec<Refusal>,
+        told: (Vec<Refusal>, HooksSeen),
     ) -> Option<Self::Seen>;
     fn decide(world: &mut World, seen: &Self::Seen, now: i64) -> Decision<Self::Status>;
     fn object(seen: &Self::Seen) -> &Self::Object;
@@ -46,10 +48,18 @@ pub struct Known {
     pub state: Option<MoverState>,
 }
 
+/// The calls of modules that a controller remembers, and those that its last decision asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Asking {
+    pub calls: Calls,
+    pub asked: Vec<scribe_core::hooks::HookCall>,
+}
+
 /// One controller of one side.
 pub struct Controller<S: Side> {
     pass: Pass<S>,
     known: Known,
+    asking: Asking,
     refusals: Refusals,
     /// When it wants to look again, in seconds.
     pub wake: Option<i64>,
@@ -66,6 +76,7 @@ impl<S: Side> Default for Controller<S> {
         Self {
             pass: Pass::Idle,
             known: Known::default(),
+            asking: Asking::default(),
             refusals: Refusals::default(),
             wake: None,
             looked_at: None,
@@ -121,18 +132,25 @@ impl<S: Side> Controller<S> {
         let clock = if S::IN_WEST { world.west.api.clock } else { world.east.api.clock };
         // It is told of refusals of this very object only; of another by its name nothing is known.
         let refusals = self.refusals.show(clock);
-        let Some(seen) = S::finish(world, glance, &mut self.known, refusals) else {
+        let hooks = hooks::seen(world, &self.asking.calls);
+        let may_change = hooks::may_change(&hooks);
+        let Some(seen) = S::finish(world, glance, &mut self.known, (refusals, hooks)) else {
             self.wake = Some(clock);
             return "saw two times at once".to_owned();
         };
         let decision = S::decide(world, &seen, clock);
         self.wake = decision.wake.map(|wake| wake.as_second());
+        if may_change {
+            self.wake = Some(self.wake.map_or(clock + 1, |wake| wake.min(clock + 1)));
+        }
+        self.asking.asked = hooks::asked(&decision.then);
         let object = S::object(&seen).clone();
         let status = decision.status.filter(|status| S::status(&object) != Some(status));
         let before = decision.first.len() + usize::from(status.is_some());
         let mut steps: VecDeque<Step<S::Status>> = decision.first.into_iter().map(Step::Act).collect();
         steps.extend(status.map(|status| Step::Status(Box::new(status))));
-        steps.extend(decision.then.into_iter().map(Step::Act));
+        let is_write = |action: &Action| !matches!(action, Action::CallHook(_));
+        steps.extend(decision.then.into_iter().filter(is_write).map(Step::Act));
         self.has_written = !steps.is_empty();
         let meta: &ObjectMeta = object.meta();
         let writer = Writer {
@@ -193,7 +211,13 @@ impl<S: Side> Controller<S> {
     fn end(&mut self, world: &mut World, result: Result<(), WriteError>, is_recorded: bool) {
         let clock = if S::IN_WEST { world.west.api.clock } else { world.east.api.clock };
         match result {
-            Ok(()) => self.refusals.done(),
+            Ok(()) => {
+                self.refusals.done();
+                let asked = std::mem::take(&mut self.asking.asked);
+                if hooks::run(world, &mut self.asking.calls, &asked) {
+                    self.wake = Some(clock);
+                }
+            }
             Err(WriteError::Refused(refusal)) => {
                 self.refusals.add(refusal, is_recorded, clock);
                 let retry = clock + super::refusals::PAUSE;
@@ -270,9 +294,9 @@ impl Side for SourceSide {
         world: &mut World,
         glance: Self::Glance,
         known: &mut Known,
-        refusals: Vec<Refusal>,
+        told: (Vec<Refusal>, HooksSeen),
     ) -> Option<Self::Seen> {
-        Some(glance.finish(world, known, refusals))
+        Some(glance.finish(world, known, told))
     }
 
     fn decide(world: &mut World, seen: &Self::Seen, now: i64) -> Decision<SourceStatus> {
@@ -307,9 +331,9 @@ impl Side for DestinationSide {
         world: &mut World,
         glance: Self::Glance,
         known: &mut Known,
-        refusals: Vec<Refusal>,
+        told: (Vec<Refusal>, HooksSeen),
     ) -> Option<Self::Seen> {
-        glance.finish(world, known, refusals)
+        glance.finish(world, known, told)
     }
 
     fn decide(world: &mut World, seen: &Self::Seen, now: i64) -> Decision<DestinationStatus> {

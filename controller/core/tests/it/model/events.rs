@@ -2,6 +2,7 @@
 
 use super::api::{Kind, WriteError, is_leaving, name, uid};
 use super::controller::{Controller, Side};
+use super::hooks::MODULE;
 use super::lies::Lie;
 use super::world::{CLAIM, NAME, World};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
@@ -33,20 +34,30 @@ impl World {
         let trigger = self.dice.place(TRIGGERS.len()).map_or("null", |place| TRIGGERS[place]);
         let trigger: serde_json::Value = serde_json::from_str(trigger).unwrap();
         let comparison = if self.dice.one_in(2) { "Metadata" } else { "Content" };
+        // Tests of the test are to be as short as without hooks.
+        let is_hooked = self.lie.is_none() && self.dice.one_in(3);
+        let on_error = if self.dice.one_in(2) { "Fail" } else { "Continue" };
+        let asks = json!([{"module": MODULE, "points": ["Decision", "Transfer"], "onError": on_error}]);
+        let hooks = if is_hooked { asks } else { json!([]) };
         let source: ReplicationSource = made(json!({
             "apiVersion": "scribe.dev/v1alpha1", "kind": "ReplicationSource",
             "metadata": {"name": NAME, "namespace": "shop"},
-            "spec": {"sourcePVC": CLAIM, "trigger": trigger, "rsync": {"sshKeys": super::world::KEYS,
+            "spec": {"sourcePVC": CLAIM, "trigger": trigger, "hooks": hooks, "rsync": {"sshKeys": super::world::KEYS,
                 "comparison": comparison, "cutTimeout": "20s"}},
         }));
         let timeout = if self.dice.one_in(2) { "20s" } else { "5m" };
         let last = self.dice.roll(3) + 1;
         let policy = if self.dice.one_in(3) { "Delete" } else { "Retain" };
+        let most = self.dice.roll(3) + 1;
+        let keeps = json!([{"module": MODULE, "points": ["Retention"], "maxDeletePerRun": most}]);
+        let is_hooked = self.lie.is_none() && self.dice.one_in(3);
+        let (hooks, retain) =
+            if is_hooked { (keeps, json!(null)) } else { (json!([]), json!({"last": last})) };
         let destination: ReplicationDestination = made(json!({
             "apiVersion": "scribe.dev/v1alpha1", "kind": "ReplicationDestination",
             "metadata": {"name": NAME, "namespace": "east"},
             "spec": {"rsync": {"capacity": "10Gi", "accessModes": ["ReadWriteOnce"], "publishTimeout": timeout},
-                "retain": {"last": last}, "deletionPolicy": policy},
+                "retain": retain, "hooks": hooks, "deletionPolicy": policy},
         }));
         // None of them is refused.
         let mut any = self.west.api.post(&claim) == Ok(true);

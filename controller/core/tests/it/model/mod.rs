@@ -8,6 +8,7 @@ mod controller;
 mod dice;
 mod events;
 mod faults;
+mod hooks;
 mod lies;
 mod observe;
 mod receiver;

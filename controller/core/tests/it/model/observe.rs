@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use kube_core::Resource;
 use scribe_core::chance::Redacted;
 use scribe_core::destination::are_keys_open;
+use scribe_core::hooks::HooksSeen;
 use scribe_core::observed::{
     DestinationObserved, KeySecrets, Refusal, SecretSeen, SourceObserved, Surroundings,
 };
@@ -90,7 +91,12 @@ impl SourceGlance {
         }
     }
 
-    pub fn finish(self, world: &mut World, known: &mut Known, refusals: Vec<Refusal>) -> SourceObserved {
+    pub fn finish(
+        self,
+        world: &mut World,
+        known: &mut Known,
+        (refusals, hooks): (Vec<Refusal>, HooksSeen),
+    ) -> SourceObserved {
         let owner = uid(&self.source);
         apply_cut(world, &self.source);
         let pods = self.pods.unwrap_or_else(|| owned(&world.west.api.pods, &owner));
@@ -117,6 +123,7 @@ impl SourceGlance {
             pods,
             mover,
             slots: SlotsSeen::default(),
+            hooks,
         }
     }
 }
@@ -191,7 +198,7 @@ impl DestinationGlance {
         self,
         world: &mut World,
         known: &mut Known,
-        refusals: Vec<Refusal>,
+        (refusals, hooks): (Vec<Refusal>, HooksSeen),
     ) -> Option<DestinationObserved> {
         let (owner, object_name) = (uid(&self.destination), name(&self.destination));
         let base = names::destination_base(&object_name);
@@ -221,6 +228,7 @@ impl DestinationGlance {
             snapshot_class: None,
             contents,
             mover,
+            hooks,
         };
         lie(world.lie, &mut seen);
         Some(seen)

@@ -1,6 +1,6 @@
 //! Situations of a ReplicationDestination.
 
-use super::{Refused, Warned, over, refusals, render, warnings};
+use super::{Hooked, Refused, Warned, heard, over, refusals, render, warnings};
 use crate::destination::world::{RD, World, commit, hello};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -59,6 +59,8 @@ struct Situation {
     warnings: Vec<Warned>,
     #[serde(default)]
     refusals: Vec<Refused>,
+    #[serde(default)]
+    hooks: Hooked,
 }
 
 /// A question of the mover.
@@ -145,8 +147,17 @@ pub fn decide(text: &str) -> String {
     if situation.is_new {
         world.seen.key_secrets = world.look_at_keys();
     }
-    let decision =
-        scribe_core::destination::decide(&world.seen, &world.settings, situation.now, &mut world.chance);
+    let Hooked { modules, since } = &situation.hooks;
+    let (settings, chance) = (&world.settings, &mut world.chance);
+    let mut decide = |seen: &mut DestinationObserved, now| {
+        let decide = |seen: &_| scribe_core::destination::decide(seen, settings, now, chance);
+        heard(modules, seen, |seen| &mut seen.hooks, decide)
+    };
+    if let Some(since) = since {
+        world.seen.destination.status = decide(&mut world.seen, *since).status;
+        world.seen.hooks.calls.clear();
+    }
+    let decision = decide(&mut world.seen, situation.now);
     render::decision(&decision, world.seen.destination.status.as_ref(), situation.now)
 }
 

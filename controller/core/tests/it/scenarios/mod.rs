@@ -5,6 +5,9 @@ mod destination;
 mod render;
 mod source;
 
+use crate::hooks::Modules;
+use scribe_core::decision::Decision;
+use scribe_core::hooks::HooksSeen;
 use scribe_core::observed::{Refusal, Warning};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -36,6 +39,38 @@ fn warnings(all: Vec<Warned>) -> Vec<Warning> {
 
 fn refusals(all: Vec<Refused>) -> Vec<Refusal> {
     all.into_iter().map(|Refused { object, quota, message }| Refusal { object, quota, message }).collect()
+}
+
+/// Hooks, and what they say.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Hooked {
+    #[serde(default, flatten)]
+    modules: Modules,
+    /// All of this was so at that time too, and then another process took over.
+    #[serde(default)]
+    since: Option<jiff::Timestamp>,
+}
+
+/// Decides until the modules have said all that they have to say about it.
+fn heard<O, S>(
+    modules: &Modules,
+    observed: &mut O,
+    hooks: impl Fn(&mut O) -> &mut HooksSeen,
+    mut decide: impl FnMut(&O) -> Decision<S>,
+) -> Decision<S> {
+    modules.show(hooks(observed));
+    loop {
+        let before = hooks(observed).clone();
+        let decision = decide(observed);
+        modules.run(hooks(observed), &decision.then);
+        let mut calls = before.calls.clone();
+        calls.extend(hooks(observed).calls.clone());
+        hooks(observed).calls = calls;
+        if *hooks(observed) == before {
+            return decision;
+        }
+    }
 }
 
 /// Lays what a file says over what is usual: objects field by field, and null takes a field away (RFC 7396).

@@ -1,12 +1,13 @@
 //! Situations of a ReplicationSource.
 
-use super::{Refused, Warned, over, refusals, render, warnings};
+use super::{Hooked, Refused, Warned, heard, over, refusals, render, warnings};
 use crate::source::world::{Counting, World, yaml};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use scribe_core::build::meta::Owner;
 use scribe_core::build::pod::CONTAINER;
+use scribe_core::observed::SourceObserved;
 use scribe_crds::names;
 use scribe_crds::v1alpha1::ReplicationSourceSpec;
 use scribe_mover_contract::control::MoverState;
@@ -42,6 +43,8 @@ struct Situation {
     warnings: Vec<Warned>,
     #[serde(default)]
     refusals: Vec<Refused>,
+    #[serde(default)]
+    hooks: Hooked,
 }
 
 /// A cut or a pod of ours.
@@ -102,8 +105,17 @@ pub fn decide(text: &str) -> String {
     seen.mover = mover.map(|(pod, given)| (pod.name.clone(), over(&usual_mover(), given)));
     seen.around.warnings = warnings(situation.warnings);
     seen.around.refusals = refusals(situation.refusals);
-    let mut chance = Counting::default();
-    let decision = scribe_core::source::decide(seen, &world.settings, situation.now, &mut chance);
+    let Hooked { modules, since } = &situation.hooks;
+    let settings = &world.settings;
+    let decide = |seen: &mut SourceObserved, now| {
+        let decide = |seen: &_| scribe_core::source::decide(seen, settings, now, &mut Counting::default());
+        heard(modules, seen, |seen| &mut seen.hooks, decide)
+    };
+    if let Some(since) = since {
+        seen.source.status = decide(seen, *since).status;
+        seen.hooks.calls.clear();
+    }
+    let decision = decide(seen, situation.now);
     render::decision(&decision, seen.source.status.as_ref(), situation.now)
 }
 

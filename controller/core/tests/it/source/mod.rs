@@ -7,6 +7,7 @@ mod copy_methods;
 mod deletion;
 mod failures;
 mod guards;
+mod hooks;
 mod objective;
 mod objects;
 mod placement;

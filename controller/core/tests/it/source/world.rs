@@ -1,10 +1,12 @@
 //! A small world: one ReplicationSource, what Kubernetes would make of each decision, and a transcript of it.
 
+use crate::hooks::Modules;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use scribe_core::chance::{Chance, KeyPair, Redacted};
 use scribe_core::decision::{Action, Child, ChildKind, Decision};
+use scribe_core::hooks::HooksSeen;
 use scribe_core::observed::{Refusal, SourceObserved, Surroundings, Warning};
 use scribe_core::settings::Settings;
 use scribe_core::slots::SlotsSeen;
@@ -48,6 +50,9 @@ pub struct World {
     pub transcript: String,
     /// Every pod that was ever made.
     pub jobs: Vec<SourceJob>,
+    /// What there is to be asked, and how often something was asked for the first time.
+    pub modules: Modules,
+    pub asked: usize,
     /// Claims and pods stay, marked as being deleted, until [`World::sweep`].
     pub slow_deletion: bool,
     uids: u32,
@@ -104,12 +109,15 @@ impl World {
                 pods: Vec::new(),
                 mover: None,
                 slots: SlotsSeen::default(),
+                hooks: HooksSeen::default(),
             },
             settings: Settings { mover_image: "scribe-mover:test".to_owned(), ..Settings::default() },
             now: time("2026-03-01T00:00:10Z"),
             chance: Counting::default(),
             transcript: String::new(),
             jobs: Vec::new(),
+            modules: Modules::default(),
+            asked: 0,
             slow_deletion: false,
             uids: 0,
         }
@@ -233,6 +241,20 @@ impl World {
         for action in decision.then.iter().filter(|_| then) {
             self.act(action);
         }
+        if then {
+            self.asked += self.modules.run(&mut self.seen.hooks, &decision.then);
+        }
+    }
+
+    /// The modules are these from now on.
+    pub fn modules(&mut self, change: impl FnOnce(&mut Modules)) {
+        change(&mut self.modules);
+        self.modules.show(&mut self.seen.hooks);
+    }
+
+    /// Another process takes over, which remembers nothing.
+    pub fn restart(&mut self) {
+        self.seen.hooks.calls.clear();
     }
 
     fn act(&mut self, action: &Action) {
@@ -276,7 +298,7 @@ impl World {
                 self.jobs.push(job(&pod));
                 self.seen.pods.push(pod);
             }
-            Action::Apply(Child::Secret(_)) => {}
+            Action::Apply(Child::Secret(_)) | Action::CallHook(_) => {}
             Action::Delete(child) => self.delete(child.kind, &child.name, child.uid.as_deref()),
             other => panic!("a source does not do this: {other:?}"),
         }

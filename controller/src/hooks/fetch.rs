@@ -1,0 +1,130 @@
+//! Reads a module from where its HookModule says that it is.
+
+mod config_map;
+mod file;
+mod https;
+
+pub use https::{Https, HttpsError};
+
+use file::{Files, Look};
+use kube::Client;
+use scribe_crds::v1alpha1::HookModuleSpec;
+use std::path::PathBuf;
+use url::Url;
+
+/// Where a module is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In a ConfigMap.
+    ConfigMap {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The key in `binaryData`.
+        key: String,
+    },
+    /// At a server.
+    Https {
+        /// Where.
+        url: Url,
+        /// What it has to be, in hexadecimal.
+        sha256: String,
+    },
+    /// Below the folder for modules.
+    File(String),
+}
+
+impl Source {
+    /// As a spec says; or what is wrong with the spec. The schema refuses most of that, but an older one may still be installed.
+    pub fn of(namespace: &str, spec: &HookModuleSpec) -> Result<Self, String> {
+        match (&spec.config_map, &spec.https, &spec.file) {
+            (Some(source), None, None) => Ok(Self::ConfigMap {
+                namespace: namespace.to_owned(),
+                name: source.name.clone(),
+                key: source.key.clone(),
+            }),
+            (None, Some(source), None) => {
+                let url = Url::parse(&source.url).map_err(|error| format!("spec.https.url: {error}"))?;
+                let has_user = !url.username().is_empty() || url.password().is_some();
+                if url.scheme() != "https" || has_user || url.host().is_none() {
+                    return Err("spec.https.url: write it as https://host/path, without a user".to_owned());
+                }
+                Ok(Self::Https { url, sha256: source.sha256.clone() })
+            }
+            (None, None, Some(source)) => Ok(Self::File(source.path.clone())),
+            _ => Err("spec: set exactly one of configMap, https and file".to_owned()),
+        }
+    }
+}
+
+/// Why a module could not be read. The text stands in the status.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// It is not there.
+    #[error("{0}")]
+    Missing(String),
+    /// It is there, and not what it should be.
+    #[error("{0}")]
+    Wrong(String),
+    /// The API server could not be asked.
+    #[error("read {what}: {source}")]
+    Api {
+        /// What was read.
+        what: String,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
+    /// The server could not be asked, or did not answer well.
+    #[error("download {url}: {source}")]
+    Https {
+        /// Without what follows a question mark.
+        url: String,
+        /// Why not.
+        source: HttpsError,
+    },
+}
+
+impl FetchError {
+    /// Whether it is not there at all.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing(_))
+    }
+}
+
+/// Reads modules.
+pub struct Fetcher {
+    client: Client,
+    https: Https,
+    files: Files,
+    most: u64,
+}
+
+impl Fetcher {
+    /// `folder`: where modules can be mounted. No more than `most` bytes are read.
+    pub fn new(client: Client, https: Https, folder: Option<PathBuf>, most: u64) -> Self {
+        Self { client, https, files: Files::new(folder), most }
+    }
+
+    /// Reads a module.
+    ///
+    /// # Errors
+    /// Says why it could not be read, and what to do.
+    pub async fn fetch(&self, source: &Source) -> Result<Vec<u8>, FetchError> {
+        match source {
+            Source::ConfigMap { namespace, name, key } => {
+                config_map::read(&self.client, namespace, name, key).await
+            }
+            Source::Https { url, sha256 } => self.https.read(url, sha256, self.most).await,
+            Source::File(path) => self.files.read(path.clone(), self.most).await,
+        }
+    }
+
+    /// By what a file can be told from another one, without reading it. `None`: it is no file, or none is there.
+    pub fn look(&self, source: &Source) -> Option<Look> {
+        match source {
+            Source::File(path) => self.files.look(path),
+            Source::ConfigMap { .. } | Source::Https { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Modules, and calls of them. Both go on in tasks of their own: a pass looks at what has become of them, and waits for neither.
+
+mod fetch;
+mod runner;
+mod store;
+
+pub use fetch::{FetchError, Fetcher, Https};
+
+use crate::metrics::HookRuns;
+use crate::router::Router;
+use runner::Runner;
+use scribe_core::decision::Action;
+use scribe_core::hook_module::Load;
+use scribe_core::hooks::{CallSeen, HookCall, ModuleSeen};
+use scribe_crds::v1alpha1::HookModule;
+use scribe_hooks::Loader;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use store::Store;
+
+/// Every module, and every call that somebody still asks for. All of it is memory: after a restart modules are read again, and calls whose
+/// answer was not recorded are made again.
+pub struct Hooks {
+    store: Arc<Store>,
+    runner: Runner,
+}
+
+impl Hooks {
+    /// Of a controller that has just started. All calls together get no more than so many MiB of memory.
+    pub fn new(loader: Loader, fetcher: Fetcher, router: Arc<Router>, runs: HookRuns, memory: u32) -> Self {
+        let store = Store::new(loader, fetcher, router.clone());
+        Self { runner: Runner::new(store.clone(), router, runs, memory), store }
+    }
+
+    /// Keeps a HookModule loaded as its spec says from now on, `version` being that of the ConfigMap that it is in. What has become of it so
+    /// far.
+    pub fn follow(&self, uid: &str, namespace: &str, module: &HookModule, version: Option<String>) -> Load {
+        self.store.follow(uid, namespace, module, version)
+    }
+
+    /// What is known of the HookModule with that uid.
+    pub fn module(&self, uid: &str) -> ModuleSeen {
+        self.store.seen(uid)
+    }
+
+    /// The calls of an object, by id.
+    pub fn calls(&self, owner: &str) -> BTreeMap<String, CallSeen> {
+        self.runner.seen(owner)
+    }
+
+    /// Makes a call for an object, unless it runs or has been answered.
+    pub fn ask(&self, owner: &str, namespace: &str, call: &HookCall) {
+        self.runner.ask(owner, namespace, call);
+    }
+
+    /// Forgets the calls of an object that a pass has not asked for, with their answers.
+    pub fn keep_only(&self, owner: &str, then: &[Action]) {
+        let asked: BTreeSet<&str> = then
+            .iter()
+            .filter_map(|action| match action {
+                Action::CallHook(call) => Some(call.id.as_str()),
+                _ => None,
+            })
+            .collect();
+        self.runner.keep_only(owner, &asked);
+    }
+
+    /// Forgets an object or a module that is gone. What runs for it ends.
+    pub fn forget(&self, uid: &str) {
+        self.runner.forget(uid);
+        self.store.forget(uid);
+    }
+}

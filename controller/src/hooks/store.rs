@@ -1,0 +1,278 @@
+//! Keeps every HookModule loaded, as its source is: read and compiled in a task of its own, and read again when the source changes. What was
+//! good once is kept until something better is there.
+
+use super::fetch::{FetchError, Fetcher, Source};
+use crate::backoff::exponential;
+use crate::router::{Followed, Router};
+use scribe_core::hook_module::{Load, LoadTrouble, Loaded};
+use scribe_core::hooks::ModuleSeen;
+use scribe_crds::conditions::Reason;
+use scribe_crds::v1alpha1::HookModule;
+use scribe_hooks::contract::limits::Effective;
+use scribe_hooks::{LoadError, Loader, Module};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::AbortHandle;
+
+/// The first pause before a source that could not be read is read again.
+const RETRY: Duration = Duration::from_secs(5);
+/// The longest one.
+const RETRY_MAX: Duration = Duration::from_mins(10);
+/// How often it is looked whether a file is another one.
+const FILE_LOOK: Duration = Duration::from_secs(10);
+/// Modules that are read at a time: each may be some dozens of MiB.
+const READS: usize = 2;
+
+/// Every HookModule that there is, by uid.
+pub struct Store {
+    loader: Loader,
+    fetcher: Fetcher,
+    router: Arc<Router>,
+    reads: Semaphore,
+    modules: Mutex<HashMap<String, Kept>>,
+}
+
+/// What is to be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    /// Where it is; or why that cannot be known.
+    source: Result<Source, String>,
+    /// Of the ConfigMap that it is in.
+    version: Option<String>,
+}
+
+struct Kept {
+    namespace: String,
+    name: String,
+    wanted: watch::Sender<Wanted>,
+    load: Load,
+    module: Option<Module>,
+    limits: Result<Effective, String>,
+    task: AbortHandle,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Kept {
+    /// What became of it, as its limits are.
+    fn load(&self) -> Load {
+        match &self.limits {
+            Ok(_) => self.load.clone(),
+            Err(message) => {
+                let trouble = LoadTrouble { reason: Reason::InvalidSpec, message: message.clone() };
+                Load { loaded: None, is_loading: false, trouble: Some(trouble) }
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Of a controller that has just started.
+    pub fn new(loader: Loader, fetcher: Fetcher, router: Arc<Router>) -> Arc<Self> {
+        let (reads, modules) = (Semaphore::new(READS), Mutex::default());
+        Arc::new(Self { loader, fetcher, router, reads, modules })
+    }
+
+    fn modules(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
+        // Nothing panics while it holds the lock, and every state of the map is a valid one.
+        self.modules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a module loaded as its spec says from now on.
+    pub fn follow(
+        self: &Arc<Self>,
+        uid: &str,
+        namespace: &str,
+        module: &HookModule,
+        version: Option<String>,
+    ) -> Load {
+        let limits = module.spec.limits.clone().unwrap_or_default().limits().effective();
+        let limits = limits.map_err(|error| format!("spec.{error}"));
+        let wanted = Wanted { source: Source::of(namespace, &module.spec), version };
+        let mut modules = self.modules();
+        if let Some(kept) = modules.get_mut(uid) {
+            kept.limits = limits;
+            let is_new = kept.wanted.send_if_modified(|before| {
+                let is_new = *before != wanted;
+                *before = wanted;
+                is_new
+            });
+            kept.load.is_loading |= is_new;
+            return kept.load();
+        }
+        let (sender, receiver) = watch::channel(wanted);
+        let (store, owner) = (self.clone(), uid.to_owned());
+        let task = tokio::spawn(async move { store.keep(&owner, receiver).await });
+        let kept = Kept {
+            namespace: namespace.to_owned(),
+            name: module.metadata.name.clone().unwrap_or_default(),
+            wanted: sender,
+            load: Load { is_loading: true, ..Load::default() },
+            module: None,
+            limits,
+            task: task.abort_handle(),
+        };
+        let load = kept.load();
+        modules.insert(uid.to_owned(), kept);
+        load
+    }
+
+    /// What is known of a module.
+    pub fn seen(&self, uid: &str) -> ModuleSeen {
+        let modules = self.modules();
+        let Some(load) = modules.get(uid).map(Kept::load) else { return ModuleSeen::Loading };
+        match (load.loaded, load.trouble) {
+            (Some(loaded), _) => ModuleSeen::Ready { digest: loaded.digest, exports: loaded.exports },
+            (None, Some(trouble)) => ModuleSeen::Broken(trouble.message),
+            (None, None) => ModuleSeen::Loading,
+        }
+    }
+
+    /// A module to be called, if it is still that one, and what a call may use.
+    pub fn find(&self, namespace: &str, name: &str, digest: &str) -> Option<(Module, Effective)> {
+        let modules = self.modules();
+        let mut named = modules.values().filter(|kept| kept.namespace == namespace && kept.name == name);
+        named.find_map(|kept| {
+            let limits = kept.limits.as_ref().ok()?;
+            let module = kept.module.as_ref().filter(|module| module.digest() == digest)?;
+            Some((module.clone(), *limits))
+        })
+    }
+
+    /// Forgets a module that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.modules().remove(uid);
+    }
+
+    /// Loads what is wanted, and again when that changes, until it is aborted.
+    async fn keep(self: Arc<Self>, uid: &str, mut wanted: watch::Receiver<Wanted>) {
+        let mut failures = 0;
+        loop {
+            let now = wanted.borrow_and_update().clone();
+            let loaded = tokio::select! {
+                loaded = self.load(&now) => loaded,
+                changed = wanted.changed() => match changed {
+                    Ok(()) => { failures = 0; continue }
+                    Err(_) => return,
+                },
+            };
+            let pause = match &loaded {
+                Ok(_) => None,
+                Err(trouble) if trouble.is_final => None,
+                Err(_) => {
+                    failures += 1;
+                    Some(exponential(RETRY, RETRY_MAX, failures, rand::random()))
+                }
+            };
+            self.learn(uid, &now, loaded);
+            tokio::select! {
+                changed = wanted.changed() => match changed {
+                    Ok(()) => failures = 0,
+                    Err(_) => return,
+                },
+                () = self.another(&now) => failures = 0,
+                () = pause_of(pause) => {}
+            }
+        }
+    }
+
+    /// Until a file is another one; for ever for what is told of, and for what cannot change.
+    async fn another(&self, wanted: &Wanted) {
+        let Ok(source) = &wanted.source else { return std::future::pending().await };
+        let before = self.fetcher.look(source);
+        loop {
+            tokio::time::sleep(FILE_LOOK).await;
+            if self.fetcher.look(source) != before {
+                return;
+            }
+        }
+    }
+
+    async fn load(&self, wanted: &Wanted) -> Result<Module, Trouble> {
+        let source = wanted.source.as_ref().map_err(|message| Trouble {
+            reason: Reason::InvalidSpec,
+            message: message.clone(),
+            is_final: true,
+        })?;
+        // It is never closed. The bytes are held only as long as it is this module's turn.
+        let _turn = self.reads.acquire().await;
+        let bytes = self.fetcher.fetch(source).await?;
+        Ok(self.loader.load(bytes).await?)
+    }
+
+    /// Enters what became of it, if it is still wanted, and wakes whoever looks at it.
+    fn learn(&self, uid: &str, wanted: &Wanted, loaded: Result<Module, Trouble>) {
+        let mut modules = self.modules();
+        let Some(kept) = modules.get_mut(uid).filter(|kept| *kept.wanted.borrow() == *wanted) else { return };
+        let before = kept.load.clone();
+        kept.load.is_loading = false;
+        match loaded {
+            Ok(module) => {
+                kept.load.trouble = None;
+                kept.load.loaded = Some(facts(&module));
+                kept.module = Some(module);
+            }
+            Err(Trouble { reason, message, .. }) => {
+                tracing::debug!(namespace = kept.namespace, module = kept.name, %reason, message, "load a module");
+                kept.load.trouble = Some(LoadTrouble { reason, message });
+            }
+        }
+        let is_news = kept.load != before;
+        let (namespace, name) = (kept.namespace.clone(), kept.name.clone());
+        drop(modules);
+        if is_news {
+            self.router.wake(uid);
+            self.router.wake_followers(Followed::Module, &namespace, &name);
+        }
+    }
+}
+
+async fn pause_of(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn facts(module: &Module) -> Loaded {
+    let mut exports = module.points().to_vec();
+    exports.sort();
+    Loaded {
+        digest: module.digest().to_owned(),
+        size: module.size(),
+        compiled_size: module.compiled_size(),
+        api_version: module.api_version().to_owned(),
+        exports,
+        name: module.info().name.clone(),
+        version: module.info().version.clone(),
+    }
+}
+
+/// Why a module could not be loaded.
+struct Trouble {
+    reason: Reason,
+    message: String,
+    /// Whether the same will be so again, however often it is tried.
+    is_final: bool,
+}
+
+impl From<FetchError> for Trouble {
+    fn from(error: FetchError) -> Self {
+        let reason = if error.is_missing() { Reason::ModuleNotFound } else { Reason::ModuleFetchFailed };
+        Self { reason, message: error.to_string(), is_final: false }
+    }
+}
+
+impl From<LoadError> for Trouble {
+    fn from(error: LoadError) -> Self {
+        let is_final = !error.is_transient();
+        let reason = if is_final { Reason::HookModuleInvalid } else { Reason::ModuleFetchFailed };
+        Self { reason, message: error.to_string(), is_final }
+    }
+}
