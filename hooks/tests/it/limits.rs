@@ -149,7 +149,7 @@ fn sleeping(millis: u32) -> Vec<u8> {
 #[tokio::test]
 async fn a_host_that_blocks_is_not_waited_for() {
     // No epoch ends this: the module is not running. It hears of it in time to say what it makes of it.
-    let limits = Effective { timeout: Duration::from_millis(50), ..limits() };
+    let limits = Effective { timeout: Duration::from_secs(2), ..limits() };
     let called = load(sleeping(u32::MAX))
         .await
         .effectful(limits, Arc::default(), Idle::shared())

@@ -33,16 +33,19 @@ pub(crate) fn settings_json(settings: Option<&HookSettings>) -> String {
     settings.and_then(|settings| serde_json::to_string(settings).ok()).unwrap_or_else(Context::no_settings)
 }
 
+/// A claim's name, and its uid if it is known.
+type ClaimName<'a> = (&'a str, Option<&'a str>);
+
 /// The context of a call. `claims`: the source's, the destination's.
 pub(crate) fn context(
     owner: &Owner,
     meta: &ObjectMeta,
     role: Role,
     copy_method: CopyMethod,
-    claims: (Option<(&str, Option<&str>)>, Option<(&str, Option<&str>)>),
+    claims: (Option<ClaimName<'_>>, Option<ClaimName<'_>>),
     asked: Asked<'_>,
 ) -> Context {
-    let claim = |(name, uid): (&str, Option<&str>)| ObjectRef {
+    let claim = |(name, uid): ClaimName<'_>| ObjectRef {
         api_version: "v1".to_owned(),
         kind: "PersistentVolumeClaim".to_owned(),
         namespace: owner.namespace.clone(),

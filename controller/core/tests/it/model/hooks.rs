@@ -3,7 +3,7 @@
 use super::world::World;
 use scribe_core::decision::Action;
 use scribe_core::hooks::{CallSeen, HookAnswer, HookCall, HookFailure, HookRequest, HooksSeen, ModuleSeen};
-use scribe_hooks_contract::points::{Point, Problem, TransferOptions, Verdict};
+use scribe_hooks_contract::points::{Point, TransferOptions, Verdict};
 use scribe_hooks_contract::reason::Reason;
 use scribe_hooks_contract::retention::{Keep, ReplicaPoint};
 use std::collections::BTreeMap;
@@ -97,9 +97,7 @@ fn some_of(world: &mut World, points: &[ReplicaPoint]) -> Vec<Keep> {
 /// What must not be believed.
 fn bad(world: &mut World, request: &HookRequest) -> HookAnswer {
     match request {
-        HookRequest::Validate(_) => {
-            HookAnswer::Settings(vec![Problem { path: None, message: "no".to_owned() }])
-        }
+        HookRequest::Validate(_) => HookAnswer::Verdict(Verdict::Proceed),
         HookRequest::Decide(_) => HookAnswer::Settings(Vec::new()),
         HookRequest::Tune(..) => {
             let options = TransferOptions { bandwidth_kib: Some(0), ..TransferOptions::default() };
