@@ -82,7 +82,7 @@ pub struct HttpsModule {
     /// Where it is. Redirects are followed on that host only.
     #[schemars(length(min = 9, max = 2048))]
     #[x_kube(validation = (
-        "isURL(self) && url(self).getScheme() == 'https' && !self.contains('@')",
+        "self.startsWith('https://') && isURL(self) && !self.contains('@')",
         "url must begin with https:// and hold no user and no password"
     ))]
     pub url: String,
