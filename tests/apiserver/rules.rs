@@ -355,7 +355,7 @@ async fn what_a_hook_module_may_not_be() -> Result<()> {
                 "limits.memory must be from 64Ki to 256Mi",
             ),
             ("no quantity", limits(json!({ "memory": "much" })), "spec.limits.memory"),
-            ("too much fuel", limits(json!({ "fuel": 2_000_000_000 })), "less than or equal to 1e+09"),
+            ("too much fuel", limits(json!({ "fuel": 2_000_000_000 })), "less than or equal to 1000000000"),
             ("too much time", limits(json!({ "pureTimeout": "1m" })), "must be from 10ms to 10s"),
         ],
     )
