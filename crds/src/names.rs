@@ -7,6 +7,8 @@ use std::fmt::Write;
 pub const GROUP: &str = "scribe.dev";
 /// The field manager of everything that the controller applies.
 pub const FIELD_MANAGER: &str = "scribe";
+/// The field manager of what a hook changes, and of what undoes it.
+pub const HOOK_FIELD_MANAGER: &str = "scribe-hook";
 /// The finalizer on both kinds.
 pub const FINALIZER: &str = "scribe.dev/cleanup";
 
@@ -44,12 +46,17 @@ pub const PINNED: &str = "scribe.dev/pinned";
 /// Annotation that a user puts on a source or a destination: the id of a sync that was refused, of which the like is to be let through
 /// once. On a source it concerns the guards, on a destination the source that it belongs to.
 pub const ADMIT_SYNC: &str = "scribe.dev/admit-sync";
+/// Annotation that a user puts on a source: the id of a sync for which an application was brought to rest, and which does go on although its
+/// release could not be seen to succeed. It is not released any more.
+pub const FORGET_FREEZE: &str = "scribe.dev/forget-freeze";
 /// Annotation of a destination's Service and mover pod: a hash of what it was made from, so that a change of the spec is seen.
 pub const PLAN_HASH: &str = "scribe.dev/plan-hash";
 /// Annotation of a destination's mover pod: the uid of the claim that it receives into.
 pub const CLAIM_UID: &str = "scribe.dev/claim-uid";
 /// Annotation of a Secret with keys that were made: the relationship that they belong to.
 pub const RELATIONSHIP: &str = "scribe.dev/relationship";
+/// Annotation of a hook's store: the module that it belongs to.
+pub const HOOK_MODULE: &str = "scribe.dev/hook-module";
 /// Annotation of a namespace: movers may run as root there, if it is `"true"`.
 pub const PRIVILEGED_MOVERS: &str = "scribe.dev/privileged-movers";
 

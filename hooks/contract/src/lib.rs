@@ -13,3 +13,4 @@ pub mod measure;
 pub mod points;
 pub mod reason;
 pub mod retention;
+pub mod undo;

@@ -94,8 +94,9 @@ pub fn check(points: &[ReplicaPoint], answer: &[Keep]) -> Result<(), KeepError> 
 }
 
 impl Plan {
-    /// What follows from a module's answer: what it names stays, and so does the newest replica that can be restored from, whatever is pinned
-    /// or in use, and what is in `also`. Of the rest, the `most` oldest go.
+    /// What follows from a module's answer: what it names stays, and so does the newest replica that can be restored from with those that are newer
+    /// and have not proved themselves (all, where none can be restored from), whatever is pinned or in use, and what is in `also`. Of the rest, the
+    /// `most` oldest go.
     ///
     /// # Errors
     ///
@@ -109,26 +110,26 @@ impl Plan {
         check(points, answer)?;
         let mut points = points.to_vec();
         sort(&mut points);
-        let newest = points.iter().rev().find(|point| point.ready).map(|point| point.id.clone());
+        let newest = points.iter().rposition(|point| point.ready).unwrap_or(0);
         let chosen: BTreeMap<&str, &str> =
             answer.iter().map(|keep| (keep.id.as_str(), keep.reason.as_str())).collect();
-        let why = |point: &ReplicaPoint| {
+        let why = |at: usize, point: &ReplicaPoint| {
             if let Some(reason) = chosen.get(point.id.as_str()) {
                 Some((*reason).to_owned())
-            } else if newest.as_ref() == Some(&point.id) {
-                Some("newest".to_owned())
             } else if point.pinned {
                 Some("pinned".to_owned())
             } else if point.in_use {
                 Some("in use".to_owned())
+            } else if at >= newest {
+                Some("the newest that is ready".to_owned())
             } else {
                 also.contains(&point.id).then(|| "needed".to_owned())
             }
         };
         let most = most.unwrap_or(usize::MAX);
         let mut plan = Self { keep: Vec::new(), delete: Vec::new(), postponed: 0 };
-        for point in &points {
-            match why(point) {
+        for (at, point) in points.iter().enumerate() {
+            match why(at, point) {
                 Some(reason) => plan.keep.push(Keep { id: point.id.clone(), reason }),
                 None if plan.delete.len() < most => plan.delete.push(point.id.clone()),
                 None => {
@@ -176,16 +177,24 @@ mod tests {
     #[test]
     fn what_must_stay_stays_whatever_is_answered() {
         let points = vec![
-            ReplicaPoint { ready: false, ..point("not-ready", 9) },
+            ReplicaPoint { ready: false, ..point("unproved", 9) },
             point("newest", 8),
+            ReplicaPoint { ready: false, ..point("not-ready", 7) },
             ReplicaPoint { pinned: true, ..point("pinned", 3) },
             ReplicaPoint { in_use: true, ..point("used", 2) },
             point("needed", 1),
             point("old", 0),
         ];
         let plan = Plan::new(&points, &[], &BTreeSet::from(["needed".to_owned()]), None).unwrap();
-        assert_eq!(kept(&plan), ["needed", "used", "pinned", "newest"]);
+        assert_eq!(kept(&plan), ["needed", "used", "pinned", "newest", "unproved"]);
         assert_eq!(plan.delete, ["old", "not-ready"]);
+    }
+
+    #[test]
+    fn where_nothing_can_be_restored_from_nothing_goes() {
+        let points = ["a", "b"].map(|id| ReplicaPoint { ready: false, ..point(id, 1) });
+        let plan = Plan::new(&points, &[], &BTreeSet::new(), None).unwrap();
+        assert_eq!((kept(&plan), plan.delete.len()), (vec!["a", "b"], 0));
     }
 
     #[test]
@@ -233,7 +242,8 @@ mod tests {
             proptest::prop_assert!(plan.delete.len() <= most.unwrap_or(usize::MAX));
             let newest = points.iter().filter(|point| point.ready).max_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
             for point in &points {
-                let must_stay = point.pinned || point.in_use || Some(point) == newest || answer.contains(&keep(&point.id));
+                let is_proved_old = newest.is_some_and(|newest| (point.created, &point.id) < (newest.created, &newest.id));
+                let must_stay = point.pinned || point.in_use || !is_proved_old || answer.contains(&keep(&point.id));
                 proptest::prop_assert!(!must_stay || !plan.delete.contains(&point.id), "{}", point.id);
             }
         }
