@@ -112,6 +112,8 @@ impl Movers {
         progress_interval: Duration,
         router: Arc<Router>,
     ) -> Result<Self, reqwest::Error> {
+        // It speaks no TLS, but wants to know how it would. Somebody else may have said so already, and then that holds.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         // A proxy for the world outside must not see what is said to pods, and no pod sends us on to anywhere else.
         let http = reqwest::Client::builder()
             .no_proxy()

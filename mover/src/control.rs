@@ -170,6 +170,12 @@ fn carried_out(result: Result<(), Stale>) -> Response {
 mod tests {
     use super::*;
 
+    fn client() -> reqwest::Client {
+        // It speaks no TLS here, but wants to know how it would. Another test may have said so already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        reqwest::Client::new()
+    }
+
     async fn api() -> (String, StateCell) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -181,7 +187,7 @@ mod tests {
     #[tokio::test]
     async fn every_path_needs_the_token() {
         let (address, _) = api().await;
-        let client = reqwest::Client::new();
+        let client = self::client();
         for path in ["/v1/state", "/v1/answers", "/v1/nothing"] {
             let status = client.get(format!("{address}{path}")).send().await.unwrap().status();
             assert_eq!(status, 401, "{path}");
@@ -197,7 +203,7 @@ mod tests {
         let (address, _) = api().await;
         let mut connected = Vec::new();
         for _ in 0..2 * listener::STRANGERS {
-            let client = reqwest::Client::new();
+            let client = self::client();
             let request = client.get(format!("{address}/v1/state")).bearer_auth("right");
             request.send().await.unwrap().bytes().await.unwrap();
             // Its connection stays open as long as it lives.
@@ -210,7 +216,7 @@ mod tests {
         const LONG: Duration = Duration::from_secs(600);
         let (address, state) = api().await;
         let url = format!("{address}/v1/state?after={}", state.current().revision);
-        reqwest::Client::new().get(url).bearer_auth("right").send().await.unwrap();
+        client().get(url).bearer_auth("right").send().await.unwrap();
         assert!(state.heard(Duration::ZERO, LONG).await);
     }
 
@@ -219,7 +225,7 @@ mod tests {
         let (address, state) = api().await;
         let now = state.current().revision;
         let url = format!("{address}/v1/state?after={now}&wait=300");
-        let request = tokio::spawn(reqwest::Client::new().get(url).bearer_auth("right").send());
+        let request = tokio::spawn(client().get(url).bearer_auth("right").send());
         state.change(|state| state.seal = Some(7));
         let seen: MoverState = request.await.unwrap().unwrap().json().await.unwrap();
         assert_eq!((seen.seal, seen.revision), (Some(7), now + 1));

@@ -2,6 +2,7 @@
 
 mod component;
 mod javascript;
+mod offline;
 mod python;
 mod rust;
 mod stage;
@@ -20,10 +21,12 @@ use tracing::info;
 use self::component::Component;
 use crate::cluster::target_dir;
 
-/// A hook in `sdk/examples`.
+/// A hook that is built as a module.
 struct Hook {
     /// The name of its folder, and of its package where it has one.
     name: &'static str,
+    /// Where its folder is.
+    home: &'static str,
     language: Language,
     /// The hook point at which it stands, as its interface is called.
     point: &'static str,
@@ -40,14 +43,22 @@ enum Language {
 const POINTS: [&str; 7] =
     ["decision", "transfer", "retention", "quiesce", "lifecycle", "failure", "promotion"];
 
+const fn example(name: &'static str, language: Language, point: &'static str) -> Hook {
+    Hook { name, home: "sdk/examples", language, point }
+}
+
 const HOOKS: [Hook; 6] = [
-    Hook { name: "change-window", language: Language::Python, point: "decision" },
-    Hook { name: "keep-by-label", language: Language::JavaScript, point: "retention" },
-    Hook { name: "notify-http", language: Language::Rust, point: "failure" },
-    Hook { name: "postgres-quiesce", language: Language::Rust, point: "quiesce" },
-    Hook { name: "scale-deployment", language: Language::Rust, point: "quiesce" },
-    Hook { name: "tune-rsync", language: Language::Rust, point: "transfer" },
+    example("change-window", Language::Python, "decision"),
+    example("keep-by-label", Language::JavaScript, "retention"),
+    example("notify-http", Language::Rust, "failure"),
+    example("postgres-quiesce", Language::Rust, "quiesce"),
+    example("scale-deployment", Language::Rust, "quiesce"),
+    example("tune-rsync", Language::Rust, "transfer"),
 ];
+
+/// No example in Python is one of retention, and no other point gets as much to judge.
+const MEASURED: Hook =
+    Hook { name: "keep-last-python", home: "benches/hooks", language: Language::Python, point: "retention" };
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -84,8 +95,31 @@ pub fn test() -> Result<()> {
 
 /// Builds all modules that are not up to date.
 pub fn ensure() -> Result<()> {
+    modules().map(drop)
+}
+
+/// The modules, built if they are not up to date.
+pub fn modules() -> Result<Vec<PathBuf>> {
     let _alone = alone()?;
-    build().map(drop)
+    Ok(build()?.into_iter().map(|(path, _)| path).collect())
+}
+
+/// Builds what is measured: all modules, and beside them `keep-last` and `keep-last-python`. The folder that they are in.
+pub fn measured() -> Result<PathBuf> {
+    let _alone = alone()?;
+    build()?;
+    let like = python_example()?;
+    python::build_with(&MEASURED, like)?;
+    Component::read(&MEASURED.module())?.check(&[MEASURED.point])?;
+    let built = templates::build_retention()?;
+    let wasm = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+    stage::write(&folder().join("keep-last.wasm"), &wasm)?;
+    Ok(folder())
+}
+
+/// One whose tools others are built with.
+fn python_example() -> Result<&'static Hook> {
+    HOOKS.iter().find(|hook| hook.language == Language::Python).context("no hook is in Python")
 }
 
 fn run_tests() -> Result<()> {
@@ -94,7 +128,8 @@ fn run_tests() -> Result<()> {
         Language::Python => python::test(hook),
         Language::JavaScript => javascript::test(hook),
     })?;
-    templates::test()
+    templates::test()?;
+    offline::test()
 }
 
 /// Two would build in the same folders.
@@ -109,7 +144,7 @@ fn folder() -> PathBuf {
 
 impl Hook {
     fn sources(&self) -> PathBuf {
-        repository().join("sdk/examples").join(self.name)
+        repository().join(self.home).join(self.name)
     }
 
     fn world(&self) -> String {

@@ -47,7 +47,12 @@ impl Tools {
 
 /// Builds the module unless it is up to date.
 pub fn build(hook: &Hook) -> Result<bool> {
-    let tools = Tools::ensure(hook)?;
+    build_with(hook, hook)
+}
+
+/// Builds the module unless it is up to date, with the tools and packages of a hook, which may be another.
+pub fn build_with(hook: &Hook, like: &Hook) -> Result<bool> {
+    let tools = Tools::ensure(like)?;
     let stage = Stage::of(hook, "componentize --stub-wasi app")?;
     if stage.is_built() {
         return Ok(false);

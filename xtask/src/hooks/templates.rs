@@ -10,7 +10,7 @@ use scribe_tests::command;
 use tracing::info;
 
 use super::component::Component;
-use super::{HOOKS, Hook, Language, POINTS, folder, python};
+use super::{POINTS, folder, python};
 use crate::cluster::target_dir;
 use crate::process::{cargo, run};
 
@@ -21,34 +21,43 @@ pub fn test() -> Result<()> {
     rust()?;
     let javascript = project("javascript")?;
     run(Command::new("node").arg("--test").arg(javascript.join("hook.test.js")))?;
-    let like: &Hook =
-        HOOKS.iter().find(|hook| hook.language == Language::Python).context("no hook is in Python")?;
-    python::unittest(like, &project("python")?)
+    python::unittest(super::python_example()?, &project("python")?)
 }
 
-/// Its tests are also the SDK's own; here, that cargo alone makes a module of it, with one point and with all.
+/// Its tests are also the SDK's own, and that each point makes a module `offline` shows; here, that all do together.
 fn rust() -> Result<()> {
-    build_rust(&templates().join("rust/points/retention.rs"), &["retention"])?;
-    build_rust(&repository().join("sdk/tests/modules/all_points.rs"), &POINTS)
+    build_rust(&repository().join("sdk/tests/modules/all_points.rs"), &POINTS).map(drop)
+}
+
+/// Builds a module of the template for Rust that stands at the point of retention. Where it is, until another is built of a template.
+pub fn build_retention() -> Result<PathBuf> {
+    build_rust(&templates().join("rust/points/retention.rs"), &["retention"])
 }
 
 /// Builds a project outside of the repository, whose settings for cargo would else stand in for its own.
-fn build_rust(source: &Path, points: &[&str]) -> Result<()> {
+fn build_rust(source: &Path, points: &[&str]) -> Result<PathBuf> {
     let outside = tempfile::tempdir().context("make a folder for the project")?;
     let project = outside.path().join(NAME);
     fill(&templates().join("rust"), &project)?;
     let folder = project.join("src");
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     fs::copy(source, folder.join("lib.rs")).with_context(|| format!("copy {}", source.display()))?;
+    info!("building a project of the template with {}", source.display());
+    let module = module(&project, NAME)?;
+    Component::read(&module)?.check(points)?;
+    Ok(module)
+}
+
+/// The module of a project outside of the repository.
+pub fn module(project: &Path, name: &str) -> Result<PathBuf> {
     // What was built for the examples need not be built again, and nothing is asked of a registry.
     fs::copy(repository().join("Cargo.lock"), project.join("Cargo.lock")).context("copy Cargo.lock")?;
     let mut cargo =
         cargo(&["build", "--quiet", "--offline", "--target=wasm32-unknown-unknown", "--profile=hook"]);
     cargo.args(["--config", "profile.hook.inherits='release'", "--target-dir"]).arg(target_dir());
-    info!("building a project of the template with {}", source.display());
-    command::run(cargo.current_dir(&project))?;
-    let module = format!("{}.wasm", NAME.replace('-', "_"));
-    Component::read(&target_dir().join("wasm32-unknown-unknown/hook").join(module))?.check(points)
+    command::run(cargo.current_dir(project))?;
+    let module = format!("{}.wasm", name.replace('-', "_"));
+    Ok(target_dir().join("wasm32-unknown-unknown/hook").join(module))
 }
 
 fn templates() -> PathBuf {
