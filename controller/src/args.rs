@@ -95,7 +95,7 @@ pub struct HookArgs {
     /// Hosts that modules are downloaded from although their addresses are not public, separated by commas
     #[arg(long, env = "SCRIBE_HOOK_MODULE_HOSTS", value_delimiter = ',')]
     pub hook_module_hosts: Vec<String>,
-    /// A file with PEM certificates of authorities that are trusted for downloads, besides those of the system
+    /// A file with PEM certificates of authorities that are trusted for downloads, and by hooks, besides those of the system
     #[arg(long, env = "SCRIBE_HOOK_AUTHORITIES_FILE")]
     pub hook_authorities_file: Option<PathBuf>,
     /// The largest module, decompressed, in MiB; at most 64
@@ -104,7 +104,8 @@ pub struct HookArgs {
     /// How much address space compiling a module may take, in MiB: the container's memory limit has to bear it
     #[arg(long, env = "SCRIBE_HOOK_COMPILE_MEMORY", default_value_t = 768, value_parser = clap::value_parser!(u64).range(128..=8192))]
     pub hook_compile_memory: u64,
-    /// How much memory all calls of hooks together may take, in MiB, by the limits of their modules: others wait for their turn
+    /// How much memory calls of hooks together may take, in MiB, by the limits of their modules: others wait for their turn. Calls that only compute,
+    /// calls that have effects, and releases each have as much
     #[arg(long, env = "SCRIBE_HOOK_MEMORY", default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..=65536))]
     pub hook_memory: u32,
 }

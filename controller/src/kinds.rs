@@ -59,6 +59,8 @@ pub struct Facts {
     pub last_duration: Option<f64>,
     /// Failed syncs since the last successful one.
     pub consecutive_failures: u32,
+    /// When a hook began to bring the application to rest, until it is known to go on.
+    pub quiesce_started: Option<Timestamp>,
     /// What the last mover moved.
     pub transfer: Option<Transfer>,
 }
@@ -160,6 +162,7 @@ impl Reconciled for ReplicationSource {
                 .last_sync_duration
                 .map(|took| std::time::Duration::from(took).as_secs_f64()),
             consecutive_failures: status.consecutive_failures,
+            quiesce_started: status.quiesce.as_ref().map(|quiesce| quiesce.since.0),
             transfer: status.latest_mover_status.as_ref().and_then(|mover| mover.transfer.clone()),
         })
     }
@@ -211,6 +214,7 @@ impl Reconciled for ReplicationDestination {
                 .last_sync_duration
                 .map(|took| std::time::Duration::from(took).as_secs_f64()),
             consecutive_failures: status.consecutive_failures,
+            quiesce_started: None,
             transfer: status.received.as_ref().map(|received| received.transfer.clone()),
         })
     }

@@ -226,6 +226,7 @@ impl Metrics {
         set(&self.interval, facts.interval);
         set(&self.last_attempt, facts.last_attempt.map(seconds));
         set(&self.last_duration, facts.last_duration);
+        self.hooks.show_quiesce(&labels, facts.quiesce_started.map(seconds));
         self.consecutive_failures.with_label_values(&labels).set(facts.consecutive_failures.into());
         for phase in Phase::ALL {
             let is_now = i64::from(facts.phase == Some(phase));
@@ -277,6 +278,11 @@ impl Metrics {
         self.guard_trips.with_label_values(&with(&labels(owner), &[guard.as_str()])).inc();
     }
 
+    /// Counts an application that was let go on by force.
+    pub fn forced_release(&self, owner: &Owner) {
+        self.hooks.forced_release(&labels(owner));
+    }
+
     /// Removes the series of an object that is gone. That some were never there is no error.
     pub fn forget(&self, uid: &str, owner: &Owner) {
         let labels = labels(owner);
@@ -286,6 +292,7 @@ impl Metrics {
             let _ = gauge.remove_label_values(&labels);
         }
         let _ = self.consecutive_failures.remove_label_values(&labels);
+        self.hooks.forget(&labels);
         for phase in Phase::ALL {
             let _ = self.state.remove_label_values(&with(&labels, &[name(phase)]));
         }
@@ -357,7 +364,7 @@ fn positive(number: i64) -> u64 {
 /// Phases that are a part of a sync, and not a wait for one.
 fn is_measured(phase: Phase) -> bool {
     match phase {
-        Phase::Cutting | Phase::Starting | Phase::Transferring | Phase::Publishing => true,
+        Phase::Quiescing | Phase::Cutting | Phase::Starting | Phase::Transferring | Phase::Publishing => true,
         Phase::Idle | Phase::Listening | Phase::Waiting | Phase::Paused | Phase::Failed => false,
     }
 }
@@ -365,6 +372,7 @@ fn is_measured(phase: Phase) -> bool {
 fn name(phase: Phase) -> &'static str {
     match phase {
         Phase::Idle => "Idle",
+        Phase::Quiescing => "Quiescing",
         Phase::Cutting => "Cutting",
         Phase::Starting => "Starting",
         Phase::Transferring => "Transferring",

@@ -84,12 +84,11 @@ pub async fn source(ctx: &Context, source: &ReplicationSource) -> Result<Seen<So
         .chain(snapshots.iter().filter(|snapshot| !is_ready(snapshot)).map(|snapshot| &snapshot.metadata))
         .collect();
     let pending_since = youngest(&unfinished);
-    let modules = source.spec.hooks.iter().map(|hook| hook.module.as_str());
     let (contents, events, volume, hooks) = tokio::try_join!(
         snapshots::contents(ctx, snapshots.iter().collect(), releasing),
         async { if unfinished.is_empty() { Ok(Vec::new()) } else { warning_events(ctx, namespace).await } },
         volume::reach(ctx, uid, claim.as_ref(), &cuts, &pods),
-        hooks::of(ctx, namespace, uid, modules),
+        hooks::of_source(ctx, namespace, uid, source),
     )?;
     let warnings = about(events, &unfinished);
     let around = surroundings(ctx, &source.metadata, permissions, warnings);

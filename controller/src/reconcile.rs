@@ -93,7 +93,7 @@ async fn pass<K: Reconciled>(ctx: &Context, meta: &PartialObjectMeta<K>) -> Resu
     let applied = apply::apply(ctx, &object, &decision).await;
     ctx.slots.passed(&uid, &decision.slot, taken, applied.is_recorded);
     if applied.is_recorded {
-        ctx.hooks.keep_only(&uid, &decision.then);
+        ctx.hooks.keep_only(&uid, decision.first.iter().chain(&decision.then));
     }
     report(ctx, &object, &decision, &applied).await;
     let wake = wake(decision.wake, pending_since, ctx.pending_interval, now);
@@ -135,6 +135,9 @@ async fn report<K: Reconciled>(ctx: &Context, object: &K, decision: &Decision<K:
         }
         if let Some(guard) = decision.tripped.filter(|_| applied.status_written) {
             ctx.metrics.tripped(&owner, guard);
+        }
+        if decision.forced_release && applied.status_written {
+            ctx.metrics.forced_release(&owner);
         }
     }
     ctx.reporter.tell(&object.object_ref(&()), &decision.events).await;

@@ -4,7 +4,7 @@ use crate::admin::{self, Admin};
 use crate::args::{Args, COMPILE_HOOK, HookArgs, MoverImage};
 use crate::context::Context;
 use crate::control_key::{self, Place};
-use crate::hooks::{Fetcher, Hooks, Https};
+use crate::hooks::{Dialer, Effects, Fetcher, Hooks, Https, Oci};
 use crate::lease::{Election, Term, Timing};
 use crate::metrics::Metrics;
 use crate::mover_client::Movers;
@@ -20,6 +20,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
 use scribe_crds::v1alpha1::{HookModule, ReplicationDestination, ReplicationSource};
 use scribe_hooks::{Cache, CompileLimits, Compiler, Engine, Loader};
+use scribe_hooks_kube::Identities;
+use scribe_hooks_kube::http::HttpClient;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -38,11 +40,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let watch_client = Client::try_from(config.clone()).context("make a client")?;
     config.read_timeout = Some(args.api_timeout);
     config.write_timeout = Some(args.api_timeout);
-    let client = Client::try_from(config).context("make a client")?;
+    let client = Client::try_from(config.clone()).context("make a client")?;
     let (router, triggers) = Router::new();
     let router = Arc::new(router);
     let ctx = tokio::select! {
-        ctx = context(&args, client, router.clone()) => Arc::new(ctx?),
+        ctx = context(&args, &config, client, router.clone()) => Arc::new(ctx?),
         () = shutdown.wait() => return Ok(()),
     };
     let mut surroundings = JoinSet::new();
@@ -124,7 +126,12 @@ async fn config(args: &Args) -> anyhow::Result<Config> {
     config.with_context(|| format!("use {}", path.display()))
 }
 
-async fn context(args: &Args, client: Client, router: Arc<Router>) -> anyhow::Result<Context> {
+async fn context(
+    args: &Args,
+    config: &Config,
+    client: Client,
+    router: Arc<Router>,
+) -> anyhow::Result<Context> {
     let place = Place {
         file: &args.control_key_file,
         namespace: &args.namespace,
@@ -137,9 +144,12 @@ async fn context(args: &Args, client: Client, router: Arc<Router>) -> anyhow::Re
     let control_key = control_key::load(&client, &place).await?;
     let settings = args.replication.settings(mover_image(args, &client).await?);
     let metrics = Metrics::new().context("register the metrics")?;
-    let (loader, fetcher) = modules(&args.hooks, &client)?;
+    let identities = Identities::new(config, client.clone());
+    let (loader, fetcher) = modules(&args.hooks, &client, identities.clone())?;
+    let effects = effects(args, identities, &client)?;
+    let (runs, memory) = (metrics.hooks.clone(), args.hooks.hook_memory);
     Ok(Context {
-        hooks: Hooks::new(loader, fetcher, router.clone(), metrics.hooks.clone(), args.hooks.hook_memory),
+        hooks: Hooks::new(loader, fetcher, effects, router.clone(), runs, memory),
         slots: Arc::new(Ledger::new(settings.limits, router.clone())),
         settings,
         namespace: args.namespace.clone(),
@@ -159,7 +169,7 @@ async fn context(args: &Args, client: Client, router: Arc<Router>) -> anyhow::Re
 }
 
 /// What loads modules, and what reads them.
-fn modules(args: &HookArgs, client: &Client) -> anyhow::Result<(Loader, Fetcher)> {
+fn modules(args: &HookArgs, client: &Client, identities: Identities) -> anyhow::Result<(Loader, Fetcher)> {
     const MIB: u64 = 1 << 20;
     let engine = Engine::new()?;
     let limits = CompileLimits { memory: args.hook_compile_memory * MIB, ..CompileLimits::default() };
@@ -172,8 +182,23 @@ fn modules(args: &HookArgs, client: &Client) -> anyhow::Result<(Loader, Fetcher)
     };
     let most = args.hook_module_size * MIB;
     let loader = Loader::new(engine, compiler, cache, most).context("set up the loading of modules")?;
-    let https = Https::new(args.hook_authorities_file.as_deref(), args.hook_module_hosts.clone())?;
-    Ok((loader, Fetcher::new(client.clone(), https, args.hook_modules_dir.clone(), most)))
+    let dialer = Dialer::new(args.hook_module_hosts.clone());
+    let https = Https::new(args.hook_authorities_file.as_deref(), dialer.clone())?;
+    let oci = Oci::new(authorities(args)?, dialer, identities).context("set up the pulling of modules")?;
+    Ok((loader, Fetcher::new(client.clone(), https, oci, args.hook_modules_dir.clone(), most)))
+}
+
+/// Certificates that are trusted besides those of the system, as PEM.
+fn authorities(args: &HookArgs) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(path) = &args.hook_authorities_file else { return Ok(None) };
+    std::fs::read(path).map(Some).with_context(|| format!("read {}", path.display()))
+}
+
+/// What hooks act with.
+fn effects(args: &Args, identities: Identities, client: &Client) -> anyhow::Result<Effects> {
+    let authorities = authorities(&args.hooks)?;
+    let http = HttpClient::new(authorities.as_deref()).context("set up the HTTP client of hooks")?;
+    Effects::new(identities, client.clone(), &args.instance, http).context("set up what hooks act with")
 }
 
 /// The image that the flag names, else that of this very pod: one image holds the controller and the movers.

@@ -17,6 +17,8 @@ pub const WITHIN_RPO: &str = "WithinRPO";
 pub const DEGRADED: &str = "Degraded";
 /// Condition type (source, destination, while they have hooks): every hook can be asked.
 pub const HOOKS_READY: &str = "HooksReady";
+/// Condition type: an application that was brought to rest could not be let go on yet. Only there while it is so.
+pub const STILL_FROZEN: &str = "StillFrozen";
 /// Condition type (HookModule): hooks can be made from it.
 pub const READY: &str = "Ready";
 
@@ -162,10 +164,20 @@ reasons! {
     HookSkipped Normal "A hook said that the sync that was due is not to be.", "Nothing; the next trigger asks again. Read the hook's reason in the message.";
     HookDeferred Normal "A hook said that the sync that is due is to wait.", "Nothing; it is asked again at the time in the message.";
     HookDryRun Normal "A Retention hook with dryRun said what it would keep.", "Set dryRun of the hook to false to let it delete.";
+    Quiescing Normal "A hook brings the application to rest, or lets it go on.", "Nothing.";
+    Quiesced Normal "A hook has brought the application to rest.", "Nothing.";
+    Released Normal "The application goes on.", "Nothing.";
+    StillFrozen Warning "An application that a hook has brought to rest could not be let go on.", "Read the message; it is tried again. If the application does go on, annotate the source with scribe.dev/forget-freeze and the id of the sync.";
+    QuiesceLost Warning "The controller that had an application brought to rest is gone, or what held it ended before the copy was complete.", "Nothing; the copy is discarded, and the sync is tried again.";
+    QuiesceWindowExpired Warning "The copy was not complete within the time that an application may be at rest.", "Raise spec.hooks[].quiesce.maxWindow; or, if the storage class waits for a pod, set copyMethod: Snapshot.";
+    QuiesceTooWeak Warning "A hook achieved less than spec.hooks[].quiesce.requireConsistency wants.", "Read the hook's words in the message, or require less.";
+    HookSuspended Warning "A Failure hook wants no further sync.", "Read its words in the message. Changing anything in the spec, as a new spec.trigger.manual does, lets syncs go on.";
+    HookRejected Warning "A hook said that this sync is not to be.", "Read its words in the message; the next trigger asks again.";
     HookModuleMissing Warning "A hook names a HookModule that does not exist.", "Make the HookModule, or correct spec.hooks[].module.";
     HookModuleNotReady Warning "The HookModule of a hook cannot be used.", "Look at the condition Ready of the HookModule.";
     HookPointMissing Warning "The module of a hook cannot be asked at a point that the hook names.", "Remove the point from the hook, or name a module that exports it: status.exports of the HookModule lists what there is.";
     HookSettingsInvalid Warning "The module of a hook refuses the hook's settings.", "Correct spec.hooks[].settings as the message says.";
+    HookRightsMissing Warning "The ServiceAccount of a hook may not do what the HookModule grants.", "Bind a Role to the ServiceAccount as the message says, or remove the grant from spec.capabilities of the HookModule. Syncs go on meanwhile; the hook will be denied.";
     HookFuel Warning "A hook computed more than it may.", "Raise spec.limits.fuel of the HookModule, or ask the module's author.";
     HookTimeout Warning "A hook took longer than it may.", "Raise spec.limits.pureTimeout of the HookModule, or ask the module's author.";
     HookMemory Warning "A hook wanted more memory than it may have.", "Raise spec.limits.memory of the HookModule, or ask the module's author.";

@@ -33,6 +33,8 @@ pub struct Decision<S> {
     pub slot: Claim,
     /// A guard that refused a sync with this status.
     pub tripped: Option<Guard>,
+    /// Whether an application was let go on for another reason than a complete cut, or without its hook.
+    pub forced_release: bool,
     /// Look again at this time, even if nothing changes.
     pub wake: Option<Timestamp>,
 }
@@ -47,6 +49,7 @@ impl<S> Default for Decision<S> {
             ended: None,
             slot: Claim::Nothing,
             tripped: None,
+            forced_release: false,
             wake: None,
         }
     }
@@ -147,6 +150,20 @@ pub enum Action {
     /// Call a module, outside of this pass, unless that call runs or has been answered. The object is looked at again when it is done. The
     /// calls of a pass that was carried out are all that are remembered.
     CallHook(Box<HookCall>),
+    /// Remember a call that was asked for; do not begin it.
+    RememberHook {
+        /// Its id.
+        call: String,
+    },
+    /// Tell a call whether what undoes its next change stands in the status. One that no longer asks is success.
+    AnswerHook {
+        /// Its id.
+        call: String,
+        /// The entry of the undo log.
+        entry: String,
+        /// Whether it was written; if not, why.
+        answer: Result<(), String>,
+    },
 }
 
 /// A child object, whole, with its labels and its owner reference.

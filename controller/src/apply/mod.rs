@@ -130,6 +130,11 @@ impl<K: Reconciled> Writer<'_, K> {
                 self.ctx.hooks.ask(owner, namespace, call);
                 Ok(Written::Unchanged)
             }
+            Action::RememberHook { .. } => Ok(Written::Unchanged),
+            Action::AnswerHook { call, entry, answer } => {
+                self.ctx.hooks.answer(owner, call, entry, answer.clone());
+                Ok(Written::Unchanged)
+            }
         }
     }
 }

@@ -1,14 +1,18 @@
 //! Reads a module from where its HookModule says that it is.
 
 mod config_map;
+mod dial;
 mod file;
 mod https;
+mod oci;
 
+pub use dial::Dialer;
 pub use https::{Https, HttpsError};
+pub use oci::Oci;
 
 use file::{Files, Look};
 use kube::Client;
-use scribe_crds::v1alpha1::HookModuleSpec;
+use scribe_crds::v1alpha1::{HookModuleSpec, OciModule};
 use std::path::PathBuf;
 use url::Url;
 
@@ -31,6 +35,13 @@ pub enum Source {
         /// What it has to be, in hexadecimal.
         sha256: String,
     },
+    /// In a registry.
+    Oci {
+        /// The namespace of its Secrets.
+        namespace: String,
+        /// Where, and how.
+        module: OciModule,
+    },
     /// Below the folder for modules.
     File(String),
 }
@@ -38,13 +49,13 @@ pub enum Source {
 impl Source {
     /// As a spec says; or what is wrong with the spec. The schema refuses most of that, but an older one may still be installed.
     pub fn of(namespace: &str, spec: &HookModuleSpec) -> Result<Self, String> {
-        match (&spec.config_map, &spec.https, &spec.file) {
-            (Some(source), None, None) => Ok(Self::ConfigMap {
+        match (&spec.config_map, &spec.https, &spec.oci, &spec.file) {
+            (Some(source), None, None, None) => Ok(Self::ConfigMap {
                 namespace: namespace.to_owned(),
                 name: source.name.clone(),
                 key: source.key.clone(),
             }),
-            (None, Some(source), None) => {
+            (None, Some(source), None, None) => {
                 let url = Url::parse(&source.url).map_err(|error| format!("spec.https.url: {error}"))?;
                 let has_user = !url.username().is_empty() || url.password().is_some();
                 if url.scheme() != "https" || has_user || url.host().is_none() {
@@ -52,8 +63,11 @@ impl Source {
                 }
                 Ok(Self::Https { url, sha256: source.sha256.clone() })
             }
-            (None, None, Some(source)) => Ok(Self::File(source.path.clone())),
-            _ => Err("spec: set exactly one of configMap, https and file".to_owned()),
+            (None, None, Some(module), None) => {
+                Ok(Self::Oci { namespace: namespace.to_owned(), module: module.clone() })
+            }
+            (None, None, None, Some(source)) => Ok(Self::File(source.path.clone())),
+            _ => Err("spec: set exactly one of configMap, https, oci and file".to_owned()),
         }
     }
 }
@@ -96,14 +110,15 @@ impl FetchError {
 pub struct Fetcher {
     client: Client,
     https: Https,
+    oci: Oci,
     files: Files,
     most: u64,
 }
 
 impl Fetcher {
     /// `folder`: where modules can be mounted. No more than `most` bytes are read.
-    pub fn new(client: Client, https: Https, folder: Option<PathBuf>, most: u64) -> Self {
-        Self { client, https, files: Files::new(folder), most }
+    pub fn new(client: Client, https: Https, oci: Oci, folder: Option<PathBuf>, most: u64) -> Self {
+        Self { client, https, oci, files: Files::new(folder), most }
     }
 
     /// Reads a module.
@@ -116,6 +131,7 @@ impl Fetcher {
                 config_map::read(&self.client, namespace, name, key).await
             }
             Source::Https { url, sha256 } => self.https.read(url, sha256, self.most).await,
+            Source::Oci { namespace, module } => self.oci.read(namespace, module, self.most).await,
             Source::File(path) => self.files.read(path.clone(), self.most).await,
         }
     }
@@ -124,7 +140,7 @@ impl Fetcher {
     pub fn look(&self, source: &Source) -> Option<Look> {
         match source {
             Source::File(path) => self.files.look(path),
-            Source::ConfigMap { .. } | Source::Https { .. } => None,
+            Source::ConfigMap { .. } | Source::Https { .. } | Source::Oci { .. } => None,
         }
     }
 }

@@ -1,26 +1,29 @@
 //! Runs calls, each in a task of its own.
 
-use super::store::Store;
+use super::effects::{Begun, Effects};
+use super::store::{Found, Store};
+use super::turns::{Kind, Turns};
 use crate::backoff::exponential;
 use crate::metrics::HookRuns;
 use crate::router::Router;
+use async_trait::async_trait;
 use scribe_core::hooks::{CallSeen, HookAnswer, HookCall, HookFailure, HookRequest};
-use scribe_hooks::Called;
 use scribe_hooks::contract::effects::Level;
 use scribe_hooks::contract::points::Verdict;
 use scribe_hooks::contract::reason::Reason;
+use scribe_hooks::contract::undo::{Change, Undo};
+use scribe_hooks::{CallError, Called};
+use scribe_hooks_kube::{Journal, JournalError};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 
-/// The first pause before a call that failed is made again, if it is still asked for.
+/// The first pause before a pure call that failed is made again, if it is still asked for.
 const RETRY: Duration = Duration::from_secs(10);
 /// The longest one.
 const RETRY_MAX: Duration = Duration::from_mins(5);
-/// Calls of one namespace at a time. The engine has places for more: nobody's modules take all of them by computing as long as they may.
-const NAMESPACE_CALLS: usize = 4;
 
 /// The calls that somebody asks for.
 #[derive(Clone)]
@@ -32,18 +35,21 @@ struct Shared {
     store: Arc<Store>,
     router: Arc<Router>,
     runs: HookRuns,
+    effects: Effects,
+    turns: Turns,
     /// By the owner's uid and the call's id.
     calls: Mutex<HashMap<String, HashMap<String, Call>>>,
-    /// MiB that calls may still take, and how many these are if nothing runs.
-    memory: Semaphore,
-    all_memory: u32,
-    /// Leave to run, by namespace, while somebody has or wants it.
-    places: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
 struct Call {
     seen: CallSeen,
     task: AbortHandle,
+    /// Whether it brings an application to rest.
+    is_quiesce: bool,
+    /// Its sender is dropped when the task has ended.
+    over: watch::Receiver<()>,
+    /// Who waits for an entry to be written down.
+    question: Option<oneshot::Sender<Result<(), String>>>,
 }
 
 impl Drop for Call {
@@ -53,18 +59,16 @@ impl Drop for Call {
 }
 
 impl Runner {
-    /// Without any calls yet. All together get `memory` MiB.
-    pub fn new(store: Arc<Store>, router: Arc<Router>, runs: HookRuns, memory: u32) -> Self {
-        let shared = Shared {
-            store,
-            router,
-            runs,
-            calls: Mutex::default(),
-            memory: Semaphore::new(memory as usize),
-            all_memory: memory,
-            places: Mutex::default(),
-        };
-        Self { shared: Arc::new(shared) }
+    /// Without any calls yet.
+    pub fn new(
+        store: Arc<Store>,
+        router: Arc<Router>,
+        runs: HookRuns,
+        effects: Effects,
+        memory: u32,
+    ) -> Self {
+        let (turns, calls) = (Turns::new(memory), Mutex::default());
+        Self { shared: Arc::new(Shared { store, router, runs, effects, turns, calls }) }
     }
 
     /// The calls of an owner.
@@ -72,6 +76,12 @@ impl Runner {
         let calls = self.shared.calls();
         let own = calls.get(owner).into_iter().flatten();
         own.map(|(id, call)| (id.clone(), call.seen.clone())).collect()
+    }
+
+    /// Those of these sessions that do not hold.
+    pub fn ended_sessions<'a>(&self, ids: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+        let sessions = self.shared.effects.sessions();
+        ids.filter(|id| !sessions.holds(id)).map(str::to_owned).collect()
     }
 
     /// Makes a call, unless it runs or has been answered.
@@ -83,10 +93,30 @@ impl Runner {
         }
         let (shared, owner) = (self.shared.clone(), owner.to_owned());
         let (namespace, wanted) = (namespace.to_owned(), call.clone());
+        let (ended, over) = watch::channel(());
         // It cannot be done before it is entered: the lock is held until then.
-        let task = tokio::spawn(async move { shared.run(&owner, &namespace, &wanted).await });
-        let call_task = Call { seen: CallSeen::Running, task: task.abort_handle() };
-        own.insert(call.id.clone(), call_task);
+        let task = tokio::spawn(async move {
+            shared.run(&owner, &namespace, &wanted).await;
+            drop(ended);
+        });
+        let is_quiesce = matches!(call.request, HookRequest::Quiesce(..));
+        let task = task.abort_handle();
+        let entered = Call { seen: CallSeen::Running, task, is_quiesce, over, question: None };
+        own.insert(call.id.clone(), entered);
+    }
+
+    /// Tells a call whether its entry was written down. One that asks for another, or for nothing, is told nothing.
+    pub fn answer(&self, owner: &str, id: &str, entry: &str, answer: Result<(), String>) {
+        let mut calls = self.shared.calls();
+        let Some(call) = calls.get_mut(owner).and_then(|own| own.get_mut(id)) else { return };
+        if !matches!(&call.seen, CallSeen::Asks(undo) if undo.id == entry) {
+            return;
+        }
+        call.seen = CallSeen::Running;
+        if let Some(question) = call.question.take() {
+            // Nobody listens: the call has ended meanwhile.
+            let _ = question.send(answer);
+        }
     }
 
     /// Forgets the calls of an owner but these.
@@ -112,19 +142,50 @@ impl Shared {
     }
 
     /// Until there is an answer, or nobody asks any more.
-    async fn run(&self, owner: &str, namespace: &str, call: &HookCall) {
+    async fn run(self: &Arc<Self>, owner: &str, namespace: &str, call: &HookCall) {
+        let kind = Kind::of(&call.request);
+        if kind != Kind::Pure {
+            return self.run_once(owner, namespace, call, kind).await;
+        }
         let mut failures = 0;
         loop {
-            let result = self.once(namespace, call).await;
+            let result = self.pure(namespace, call).await;
             let is_answered = result.is_ok();
-            if self.done(owner, &call.id, result) {
-                self.router.wake(owner);
-            }
+            self.tell(owner, &call.id, result);
             if is_answered {
                 return;
             }
             failures += 1;
             tokio::time::sleep(exponential(RETRY, RETRY_MAX, failures, rand::random())).await;
+        }
+    }
+
+    /// What has effects is not repeated here: whether that is due again is for a decision to say.
+    async fn run_once(self: &Arc<Self>, owner: &str, namespace: &str, call: &HookCall, kind: Kind) {
+        if kind == Kind::Release {
+            self.end_quiesces(owner).await;
+        }
+        let journal = Arc::new(StatusJournal {
+            shared: self.clone(),
+            owner: owner.to_owned(),
+            call: call.id.clone(),
+            sessions: Mutex::default(),
+        });
+        let result = self.effectful(namespace, call, kind, journal.clone()).await;
+        let holds = matches!(result, Ok(HookAnswer::Frozen(_)));
+        self.tell(owner, &call.id, result);
+        let sessions = std::mem::take(&mut *journal.sessions());
+        if holds && !sessions.is_empty() {
+            let held = self.effects.sessions();
+            let ends = sessions.iter().map(|id| Box::pin(held.ended(id)));
+            futures::future::select_all(ends).await;
+            self.router.wake(owner);
+        }
+    }
+
+    fn tell(&self, owner: &str, id: &str, result: Result<HookAnswer, HookFailure>) {
+        if self.done(owner, id, result) {
+            self.router.wake(owner);
         }
     }
 
@@ -135,30 +196,42 @@ impl Shared {
         let seen = CallSeen::Done(result);
         let is_news = call.seen != seen;
         call.seen = seen;
+        call.question = None;
         is_news
     }
 
-    fn places(&self, namespace: &str) -> Arc<Semaphore> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.retain(|_, known| known.strong_count() > 0);
-        if let Some(known) = places.get(namespace).and_then(Weak::upgrade) {
-            return known;
+    /// Ends every quiesce of an owner that still runs, and waits until nothing of it goes on.
+    async fn end_quiesces(&self, owner: &str) {
+        let mut running: Vec<watch::Receiver<()>> = {
+            let mut calls = self.calls();
+            let own = calls.get_mut(owner).into_iter().flat_map(HashMap::values_mut);
+            let quiesces = own.filter(|call| call.is_quiesce && !matches!(call.seen, CallSeen::Done(_)));
+            quiesces
+                .map(|call| {
+                    call.task.abort();
+                    call.question = None;
+                    let message = "it was ended, so that the application goes on".to_owned();
+                    call.seen = CallSeen::Done(Err(unavailable(message)));
+                    call.over.clone()
+                })
+                .collect()
+        };
+        for over in &mut running {
+            // Nothing is ever sent: the only news is that the sender is gone.
+            let _ = over.changed().await;
         }
-        let fresh = Arc::new(Semaphore::new(NAMESPACE_CALLS));
-        places.insert(namespace.to_owned(), Arc::downgrade(&fresh));
-        fresh
     }
 
-    async fn once(&self, namespace: &str, call: &HookCall) -> Result<HookAnswer, HookFailure> {
-        let places = self.places(namespace);
-        // It is never closed.
-        let _place = places.acquire().await;
-        let Some((module, limits)) = self.store.find(namespace, &call.module, &call.digest) else {
-            let message = format!("HookModule {} is another one by now", call.module);
-            return Err(HookFailure { reason: Reason::HookUnavailable, message });
-        };
-        let wanted = u32::try_from(limits.memory >> 20).unwrap_or(u32::MAX).clamp(1, self.all_memory);
-        let _memory = self.memory.acquire_many(wanted).await;
+    fn find(&self, namespace: &str, call: &HookCall) -> Result<Found, HookFailure> {
+        self.store
+            .find(namespace, &call.module, &call.digest)
+            .ok_or_else(|| unavailable(format!("HookModule {} is another one by now", call.module)))
+    }
+
+    async fn pure(&self, namespace: &str, call: &HookCall) -> Result<HookAnswer, HookFailure> {
+        let _place = self.turns.place(namespace, Kind::Pure).await;
+        let Found { module, limits, .. } = self.find(namespace, call)?;
+        let _memory = self.turns.memory(Kind::Pure, limits.memory).await;
         let pure = module.pure(limits);
         match call.request.clone() {
             HookRequest::Validate(settings) => {
@@ -173,6 +246,52 @@ impl Shared {
             HookRequest::Choose(context, points) => {
                 self.ended(namespace, call, pure.choose(*context, points, false).await, HookAnswer::Keeps)
             }
+            _ => Err(unavailable("it is not pure".to_owned())),
+        }
+    }
+
+    async fn effectful(
+        &self,
+        namespace: &str,
+        call: &HookCall,
+        kind: Kind,
+        journal: Arc<dyn Journal>,
+    ) -> Result<HookAnswer, HookFailure> {
+        if let HookRequest::Undo(log, acts_as) = &call.request {
+            return self.effects.undo(namespace, &call.module, log, acts_as.as_deref()).await;
+        }
+        let _place = self.turns.place(namespace, kind).await;
+        let found = self.find(namespace, call)?;
+        let _memory = self.turns.memory(kind, found.limits.memory).await;
+        match call.request.clone() {
+            HookRequest::Quiesce(context, acts_as) => {
+                let begun = Begun { acts_as, module: &call.module, journal: Some(journal) };
+                let hook = self.effects.hook(&found, &context, begun)?;
+                self.ended(namespace, call, hook.quiesce(*context).await, HookAnswer::Frozen)
+            }
+            HookRequest::PreSync(context, acts_as) => {
+                let begun = Begun { acts_as, module: &call.module, journal: None };
+                let hook = self.effects.hook(&found, &context, begun)?;
+                self.ended(namespace, call, hook.pre_sync(*context).await, |()| HookAnswer::Done)
+            }
+            HookRequest::PostSync(context, stats, acts_as) => {
+                let begun = Begun { acts_as, module: &call.module, journal: None };
+                let hook = self.effects.hook(&found, &context, begun)?;
+                self.ended(namespace, call, hook.post_sync(*context, stats).await, |()| HookAnswer::Done)
+            }
+            HookRequest::OnFailure(context, report, acts_as) => {
+                let begun = Begun { acts_as, module: &call.module, journal: None };
+                let hook = self.effects.hook(&found, &context, begun)?;
+                self.ended(namespace, call, hook.on_failure(*context, report).await, HookAnswer::Reaction)
+            }
+            HookRequest::Release(request, acts_as) => {
+                let begun = Begun { acts_as, module: &call.module, journal: None };
+                let hook = self.effects.hook(&found, &request.context, begun)?;
+                let (context, token) = (request.context, request.token);
+                let called = hook.release(context, token, request.reason, request.number).await;
+                self.ended(namespace, call, called, |()| HookAnswer::Released)
+            }
+            _ => Err(unavailable("it has no effects".to_owned())),
         }
     }
 
@@ -196,9 +315,7 @@ impl Shared {
                 }
             }
         }
-        let result = outcome
-            .map(answer)
-            .map_err(|error| HookFailure { reason: error.reason(), message: error.to_string() });
+        let result = outcome.map(answer).map_err(|error| failure(&error));
         let label = label(&result);
         tracing::debug!(
             namespace,
@@ -215,6 +332,54 @@ impl Shared {
     }
 }
 
+fn failure(error: &CallError) -> HookFailure {
+    let retry_after = match error {
+        CallError::RetryAfter { seconds, .. } => Some(*seconds),
+        _ => None,
+    };
+    HookFailure { reason: error.reason(), message: error.to_string(), retry_after }
+}
+
+/// Not the module's fault: it can be asked again.
+pub fn unavailable(message: String) -> HookFailure {
+    HookFailure { reason: Reason::HookUnavailable, message, retry_after: None }
+}
+
+/// Has entries written into the status of the object, by asking the next pass to.
+struct StatusJournal {
+    shared: Arc<Shared>,
+    owner: String,
+    call: String,
+    /// The sessions among the entries that were written.
+    sessions: Mutex<Vec<String>>,
+}
+
+impl StatusJournal {
+    fn sessions(&self) -> MutexGuard<'_, Vec<String>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Journal for StatusJournal {
+    async fn write(&self, undo: Undo) -> Result<(), JournalError> {
+        let session = matches!(undo.change, Change::Session { .. }).then(|| undo.id.clone());
+        let (question, answer) = oneshot::channel();
+        {
+            let mut calls = self.shared.calls();
+            let call = calls.get_mut(&self.owner).and_then(|own| own.get_mut(&self.call));
+            let call = call.filter(|call| call.seen == CallSeen::Running).ok_or(JournalError::Closed)?;
+            call.seen = CallSeen::Asks(undo);
+            call.question = Some(question);
+        }
+        self.shared.router.wake(&self.owner);
+        // Dropped without an answer: the window has closed.
+        answer.await.map_err(|_| JournalError::Closed)?.map_err(JournalError::Failed)?;
+        self.sessions().extend(session);
+        Ok(())
+    }
+}
+
 /// What a call came to, as metrics name it.
 fn label(result: &Result<HookAnswer, HookFailure>) -> &'static str {
     match result {
@@ -222,7 +387,7 @@ fn label(result: &Result<HookAnswer, HookFailure>) -> &'static str {
         Ok(HookAnswer::Verdict(Verdict::Skip(_))) => "skip",
         Ok(HookAnswer::Verdict(Verdict::Defer { .. })) => "defer",
         Ok(HookAnswer::Settings(problems)) if !problems.is_empty() => "refused",
-        Ok(HookAnswer::Settings(_) | HookAnswer::Options(_) | HookAnswer::Keeps(_)) => "ok",
+        Ok(_) => "ok",
         Err(failure) => failure.reason.as_str(),
     }
 }

@@ -7,7 +7,8 @@ use crate::router::{Followed, Router};
 use scribe_core::hook_module::{Load, LoadTrouble, Loaded};
 use scribe_core::hooks::ModuleSeen;
 use scribe_crds::conditions::Reason;
-use scribe_crds::v1alpha1::HookModule;
+use scribe_crds::v1alpha1::{HookModule, HookModuleSpec};
+use scribe_hooks::contract::grants::Grants;
 use scribe_hooks::contract::limits::Effective;
 use scribe_hooks::{LoadError, Loader, Module};
 use std::collections::HashMap;
@@ -49,8 +50,36 @@ struct Kept {
     wanted: watch::Sender<Wanted>,
     load: Load,
     module: Option<Module>,
-    limits: Result<Effective, String>,
+    /// What a call may use and touch; or what is wrong with that.
+    terms: Result<Terms, String>,
     task: AbortHandle,
+}
+
+/// What a call of a module may use and touch.
+#[derive(Clone)]
+struct Terms {
+    limits: Effective,
+    grants: Arc<Grants>,
+}
+
+impl Terms {
+    fn of(spec: &HookModuleSpec) -> Result<Self, String> {
+        let limits = spec.limits.clone().unwrap_or_default().limits().effective();
+        let limits = limits.map_err(|error| format!("spec.{error}"))?;
+        let grants = spec.capabilities.clone().unwrap_or_default();
+        grants.validate().map_err(|error| format!("spec.capabilities.{error}"))?;
+        Ok(Self { limits, grants: Arc::new(grants) })
+    }
+}
+
+/// A module to be called.
+pub struct Found {
+    /// The module.
+    pub module: Module,
+    /// What a call may use.
+    pub limits: Effective,
+    /// What it may touch.
+    pub grants: Arc<Grants>,
 }
 
 impl Drop for Kept {
@@ -60,9 +89,9 @@ impl Drop for Kept {
 }
 
 impl Kept {
-    /// What became of it, as its limits are.
+    /// What became of it, as its terms are.
     fn load(&self) -> Load {
-        match &self.limits {
+        match &self.terms {
             Ok(_) => self.load.clone(),
             Err(message) => {
                 let trouble = LoadTrouble { reason: Reason::InvalidSpec, message: message.clone() };
@@ -92,12 +121,11 @@ impl Store {
         module: &HookModule,
         version: Option<String>,
     ) -> Load {
-        let limits = module.spec.limits.clone().unwrap_or_default().limits().effective();
-        let limits = limits.map_err(|error| format!("spec.{error}"));
+        let terms = Terms::of(&module.spec);
         let wanted = Wanted { source: Source::of(namespace, &module.spec), version };
         let mut modules = self.modules();
         if let Some(kept) = modules.get_mut(uid) {
-            kept.limits = limits;
+            kept.terms = terms;
             let is_new = kept.wanted.send_if_modified(|before| {
                 let is_new = *before != wanted;
                 *before = wanted;
@@ -115,7 +143,7 @@ impl Store {
             wanted: sender,
             load: Load { is_loading: true, ..Load::default() },
             module: None,
-            limits,
+            terms,
             task: task.abort_handle(),
         };
         let load = kept.load();
@@ -134,15 +162,20 @@ impl Store {
         }
     }
 
-    /// A module to be called, if it is still that one, and what a call may use.
-    pub fn find(&self, namespace: &str, name: &str, digest: &str) -> Option<(Module, Effective)> {
+    /// A module to be called, if it is still that one.
+    pub fn find(&self, namespace: &str, name: &str, digest: &str) -> Option<Found> {
         let modules = self.modules();
         let mut named = modules.values().filter(|kept| kept.namespace == namespace && kept.name == name);
         named.find_map(|kept| {
-            let limits = kept.limits.as_ref().ok()?;
+            let Terms { limits, grants } = kept.terms.clone().ok()?;
             let module = kept.module.as_ref().filter(|module| module.digest() == digest)?;
-            Some((module.clone(), *limits))
+            Some(Found { module: module.clone(), limits, grants })
         })
+    }
+
+    /// What a module may touch, if it can be used.
+    pub fn grants(&self, uid: &str) -> Option<Arc<Grants>> {
+        Some(self.modules().get(uid)?.terms.as_ref().ok()?.grants.clone())
     }
 
     /// Forgets a module that is gone.

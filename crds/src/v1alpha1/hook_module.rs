@@ -4,6 +4,7 @@ use super::conditions_schema;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
+use scribe_hooks_contract::grants::Grants;
 use scribe_hooks_contract::limits::Limits;
 use scribe_hooks_contract::measure::{Bytes, Span};
 use scribe_hooks_contract::points::Point;
@@ -43,8 +44,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(crates(kube_core = "::kube_core"))]
 #[x_kube(validation = (
-    "(has(self.configMap) ? 1 : 0) + (has(self.https) ? 1 : 0) + (has(self.file) ? 1 : 0) == 1",
-    "set exactly one of spec.configMap, spec.https and spec.file: where the module comes from"
+    "(has(self.configMap) ? 1 : 0) + (has(self.https) ? 1 : 0) + (has(self.oci) ? 1 : 0) + (has(self.file) ? 1 : 0) == 1",
+    "set exactly one of spec.configMap, spec.https, spec.oci and spec.file: where the module comes from"
 ))]
 pub struct HookModuleSpec {
     /// The module is in a ConfigMap of this namespace, which has room for 1 MiB. Make it with `kubectl create configmap NAME
@@ -54,9 +55,17 @@ pub struct HookModuleSpec {
     /// The module is downloaded. From addresses that are not public only where the controller's `--hook-module-hosts` names the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub https: Option<HttpsModule>,
+    /// The module is an artifact in an OCI registry, as `kubectl scribe hook push` makes it. From addresses that are not public only where the
+    /// controller's `--hook-module-hosts` names the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci: Option<OciModule>,
     /// The module is a file that is mounted into the controller, below its `--hook-modules-dir`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileModule>,
+    /// What the module may touch, at the points Quiesce, Lifecycle and Failure. Nothing by default. Towards Kubernetes it acts as the ServiceAccount of the hook,
+    /// whose rights bound this further.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Grants>,
     /// What one call may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<ModuleLimits>,
@@ -89,6 +98,47 @@ pub struct HttpsModule {
     /// The SHA-256 of what is downloaded, in hexadecimal: what `sha256sum` prints.
     #[schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
+}
+
+/// A module in an OCI registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[x_kube(validation = (
+    "has(self.serviceAccountName) || (!has(self.pullSecret) && !has(self.publicKeys))",
+    "pullSecret and publicKeys are read as a ServiceAccount of this namespace: set serviceAccountName"
+))]
+pub struct OciModule {
+    /// The artifact, with its digest: `registry.example.com/hooks/keep-last:1.0@sha256:…`. `kubectl scribe hook push` prints it.
+    #[schemars(length(min = 10, max = 1024))]
+    #[x_kube(validation = (
+        "self.matches('^[^@]+@sha256:[0-9a-f]{64}$')",
+        "reference must end with the digest of the artifact, as in registry.example.com/hooks/keep-last:1.0@sha256:…"
+    ))]
+    pub reference: String,
+    /// The Secret of type kubernetes.io/dockerconfigjson that the registry is asked with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub pull_secret: Option<String>,
+    /// Keys, one of which has to have signed the artifact: `cosign sign --key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_keys: Option<PublicKeys>,
+    /// The ServiceAccount, in this namespace, that reads these Secrets. It needs the right to `get` them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub service_account_name: Option<String>,
+}
+
+/// Where public keys are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PublicKeys {
+    /// The Secret, in this namespace.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub secret: String,
+    /// The key in it, for example `cosign.pub`: one or more public keys, as PEM.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
 }
 
 /// A module in a file.
@@ -128,13 +178,27 @@ pub struct ModuleLimits {
         "limits.pureTimeout must be from 10ms to 10s"
     ))]
     pub pure_timeout: Option<Span>,
+    /// How long a call may take at the points Quiesce, Lifecycle and Failure. Default: 60s. At most 15m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = (
+        "duration(self) >= duration('10ms') && duration(self) <= duration('15m')",
+        "limits.timeout must be from 10ms to 15m"
+    ))]
+    pub timeout: Option<Span>,
+    /// How long a call may compute at these points. Default: 10s. Never more than `timeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = (
+        "duration(self) >= duration('10ms') && duration(self) <= duration('15m')",
+        "limits.cpu must be from 10ms to 15m"
+    ))]
+    pub cpu: Option<Span>,
 }
 
 impl ModuleLimits {
     /// As the host of modules takes them.
     pub fn limits(&self) -> Limits {
-        let Self { memory, fuel, pure_timeout } = *self;
-        Limits { memory, fuel, pure_timeout, ..Limits::default() }
+        let Self { memory, fuel, pure_timeout, timeout, cpu } = *self;
+        Limits { memory, fuel, pure_timeout, timeout, cpu }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Hooks: where in a replication a module is asked, and what became of it.
 
-use super::{Comparison, Failure, TriggerKind};
+use super::{Comparison, Failure, QuiesceOptions, ReactionRecord, TriggerKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube_derive::KubeSchema;
 use schemars::JsonSchema;
@@ -27,13 +27,26 @@ fn set_of<T: JsonSchema>(generator: &mut schemars::SchemaGenerator) -> schemars:
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(crates(kube_core = "::kube_core"))]
+#[x_kube(validation = (
+    "!has(self.quiesce) || 'Quiesce' in self.points",
+    "quiesce is of no use without the point Quiesce: remove it, or add the point"
+))]
 pub struct SourceHook {
     /// The HookModule, in the namespace of this object.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub module: String,
-    /// Where it is asked. `Decision`: whether to start a sync that is due. `Transfer`: how to transfer. Each point has one hook at most.
+    /// Where it is asked. `Decision`: whether to start a sync that is due. `Transfer`: how to transfer. `Quiesce`:
+    /// bring the application to rest before the cut, and let it go on right after it. `Lifecycle`: before a sync, which it can refuse, and after its replica
+    /// was published. `Failure`: told of attempts that failed, and asked what to do. Each point has one hook at most.
     #[schemars(schema_with = "set_of::<SourceHookPoint>")]
     pub points: Vec<SourceHookPoint>,
+    /// The ServiceAccount, in this namespace, that the hook acts as towards Kubernetes. It bounds what the HookModule grants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub service_account_name: Option<String>,
+    /// What the point Quiesce has to keep to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiesce: Option<QuiesceOptions>,
     /// What the module is to know, as its author says. The module judges it whenever it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "settings_schema")]
@@ -50,6 +63,22 @@ pub enum SourceHookPoint {
     Decision,
     /// How to transfer.
     Transfer,
+    /// The application is at rest while the cut is made.
+    Quiesce,
+    /// Before a sync, and after its replica was published.
+    Lifecycle,
+    /// After an attempt that failed.
+    Failure,
+}
+
+impl SourceHookPoint {
+    /// Whether the module may touch anything there.
+    pub fn has_effects(self) -> bool {
+        match self {
+            Self::Decision | Self::Transfer => false,
+            Self::Quiesce | Self::Lifecycle | Self::Failure => true,
+        }
+    }
 }
 
 impl From<SourceHookPoint> for Point {
@@ -57,6 +86,9 @@ impl From<SourceHookPoint> for Point {
         match point {
             SourceHookPoint::Decision => Self::Decision,
             SourceHookPoint::Transfer => Self::Transfer,
+            SourceHookPoint::Quiesce => Self::Quiesce,
+            SourceHookPoint::Lifecycle => Self::Lifecycle,
+            SourceHookPoint::Failure => Self::Failure,
         }
     }
 }
@@ -138,6 +170,9 @@ pub struct HookStatus {
     /// What it said to the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<TransferRecord>,
+    /// What it said of the last attempt that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reaction: Option<ReactionRecord>,
     /// What it said of the replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<RetentionRecord>,

@@ -2,20 +2,24 @@
 
 mod destination;
 mod destination_status;
+mod effects;
 mod guards;
 mod hook_module;
 mod hooks;
 mod mover;
+mod quiesce;
 mod source;
 mod status;
 mod trigger;
 
 pub use destination::*;
 pub use destination_status::*;
+pub use effects::*;
 pub use guards::*;
 pub use hook_module::*;
 pub use hooks::*;
 pub use mover::*;
+pub use quiesce::*;
 pub use source::*;
 pub use status::*;
 pub use trigger::*;

@@ -47,6 +47,10 @@ use serde::{Deserialize, Serialize};
     "set exactly one of spec.rsync (Scribe copies the data) and spec.external (a storage vendor's operator does)"
 ))]
 #[x_kube(validation = (
+    "!has(self.rsync) || self.rsync.copyMethod != 'Direct' || !has(self.hooks) || !self.hooks.exists(hook, 'Quiesce' in hook.points)",
+    "a Quiesce hook needs a point-in-time copy, and copyMethod Direct makes none: choose Clone or Snapshot, or remove the point"
+))]
+#[x_kube(validation = (
     "has(self.rsync) == has(oldSelf.rsync)",
     "spec.rsync and spec.external cannot be exchanged: make a new ReplicationSource"
 ))]
@@ -78,7 +82,7 @@ pub struct ReplicationSourceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(validation = (
-        "['Decision', 'Transfer'].all(point, self.filter(hook, point in hook.points).size() <= 1)",
+        "['Decision', 'Transfer', 'Quiesce', 'Lifecycle', 'Failure'].all(point, self.filter(hook, point in hook.points).size() <= 1)",
         "each point has one hook at most: remove the point from one of the hooks that name it"
     ))]
     pub hooks: Vec<SourceHook>,

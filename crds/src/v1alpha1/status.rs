@@ -1,6 +1,9 @@
 //! What Scribe reports. Both kinds share most of it, so that a reader, a script or another program learns it once.
 
-use super::{Consistency, GuardedSync, HookStatus, SkippedSync, SourceCopyMethod};
+use super::{
+    Consistency, FailedAttempt, GuardedSync, HookStatus, PostSync, Quiesce, SkippedSync, SourceCopyMethod,
+    Suspended,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube_core::Duration;
 use schemars::JsonSchema;
@@ -14,6 +17,8 @@ use std::collections::BTreeMap;
 pub enum Phase {
     /// Nothing to do: no source claim, or a manual trigger without a new tag.
     Idle,
+    /// A hook brings the application to rest.
+    Quiescing,
     /// The point-in-time copy is being made.
     Cutting,
     /// The mover is being started.
@@ -89,6 +94,15 @@ pub struct CurrentSync {
     /// What the copy can be relied upon to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consistency: Option<Consistency>,
+    /// The Lifecycle hook has let this sync pass (source only).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pre_synced: bool,
+    /// A hook has asked for the pause before the next attempt (source only).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub put_off: bool,
+    /// Why this attempt goes on without a Quiesce hook (source only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unquiesced: Option<Failure>,
     /// No mover is started for the next attempt before this time (source only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Time>,
@@ -272,6 +286,21 @@ pub struct SourceStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub hooks: Vec<HookStatus>,
+    /// An application that a hook brings to rest, has brought to rest, or lets go on. No other is begun while it is here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quiesce: Option<Quiesce>,
+    /// The sync that was published last, if the Lifecycle hook is still to hear of it, or failed to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub post_sync: Option<PostSync>,
+    /// The attempt that failed last, if the Failure hook is still to hear of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_attempt: Option<FailedAttempt>,
+    /// The Failure hook wants everything to be compared by content in the next attempts, until one is published.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub full_resync: bool,
+    /// The Failure hook wants no further sync, until the spec changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<Suspended>,
     /// The last sync that a Decision hook skipped: its trigger has had its due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_skip: Option<SkippedSync>,

@@ -135,7 +135,11 @@ impl Draft {
 /// The order of what is done after the status is written. Within a rank the order of decisions stays.
 fn rank(action: &Action) -> u8 {
     match action {
-        Action::Answer { .. } | Action::Order { .. } | Action::CallHook(_) => 0,
+        Action::Answer { .. }
+        | Action::Order { .. }
+        | Action::CallHook(_)
+        | Action::RememberHook { .. }
+        | Action::AnswerHook { .. } => 0,
         // Somebody may have forbidden that an old replica goes; the next one does not wait for that.
         Action::Delete(ChildRef { kind: ChildKind::Snapshot, .. }) => 2,
         Action::ReleaseContent { .. }

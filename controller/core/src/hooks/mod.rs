@@ -17,12 +17,15 @@ use crate::text::sentences;
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
 use scribe_crds::v1alpha1::Failure;
-use scribe_hooks_contract::context::Context;
-use scribe_hooks_contract::points::{Point, Problem, TransferOptions, Verdict};
+use scribe_hooks_contract::context::{Context, SyncStats};
+use scribe_hooks_contract::points::{
+    self, FailureReport, Point, Problem, Reaction, TransferOptions, Verdict,
+};
 use scribe_hooks_contract::reason;
 use scribe_hooks_contract::retention::{Keep, ReplicaPoint};
+use scribe_hooks_contract::undo::Undo;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was seen of everything that an object's hooks depend on.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +34,10 @@ pub struct HooksSeen {
     pub modules: BTreeMap<String, ModuleSeen>,
     /// The calls that were asked for, by id, as far as they are remembered.
     pub calls: BTreeMap<String, CallSeen>,
+    /// The entries of the undo log whose session has ended by itself: what it held is not held any more.
+    pub ended_sessions: BTreeSet<String>,
+    /// What the ServiceAccount of a hook may not do although the module is granted it, in words. By HookModule and ServiceAccount.
+    pub missing_rights: BTreeMap<(String, ActsAs), Vec<String>>,
 }
 
 /// What is known of a HookModule that exists.
@@ -54,6 +61,8 @@ pub enum ModuleSeen {
 pub enum CallSeen {
     /// It runs, or waits for its turn.
     Running,
+    /// It runs, and wants what undoes its next change to be written down first.
+    Asks(Undo),
     /// It is over.
     Done(Result<HookAnswer, HookFailure>),
 }
@@ -82,6 +91,34 @@ pub enum HookRequest {
     Tune(Box<Context>, TransferOptions),
     /// Which of these replicas to keep.
     Choose(Box<Context>, Vec<ReplicaPoint>),
+    /// To bring the application to rest.
+    Quiesce(Box<Context>, ActsAs),
+    /// To let it go on. A release, and an undo, end whatever quiesce of the object still runs, and begin after that.
+    Release(Box<ReleaseRequest>, ActsAs),
+    /// What is to be done before a sync; and whether it may begin.
+    PreSync(Box<Context>, ActsAs),
+    /// What is to be done after it.
+    PostSync(Box<Context>, SyncStats, ActsAs),
+    /// What to do about an attempt that failed.
+    OnFailure(Box<Context>, FailureReport, ActsAs),
+    /// Not the module but its host: to undo what was frozen, in this order.
+    Undo(Vec<Undo>, ActsAs),
+}
+
+/// The ServiceAccount that a hook acts as, in the namespace of its object. `None`: it may do nothing in Kubernetes.
+pub type ActsAs = Option<String>;
+
+/// What a module is told for a release.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReleaseRequest {
+    /// As for the quiesce.
+    pub context: Context,
+    /// What the quiesce answered; `None` where it is not known.
+    pub token: Option<String>,
+    /// Why it is released.
+    pub reason: points::ReleaseReason,
+    /// Counts the tries, from 1.
+    pub number: u32,
 }
 
 impl HookRequest {
@@ -92,6 +129,9 @@ impl HookRequest {
             Self::Decide(_) => Some(Point::Decision),
             Self::Tune(..) => Some(Point::Transfer),
             Self::Choose(..) => Some(Point::Retention),
+            Self::Quiesce(..) | Self::Release(..) | Self::Undo(..) => Some(Point::Quiesce),
+            Self::PreSync(..) | Self::PostSync(..) => Some(Point::Lifecycle),
+            Self::OnFailure(..) => Some(Point::Failure),
         }
     }
 }
@@ -107,6 +147,21 @@ pub enum HookAnswer {
     Options(TransferOptions),
     /// Which replicas to keep.
     Keeps(Vec<Keep>),
+    /// The application is at rest.
+    Frozen(points::Frozen),
+    /// It goes on.
+    Released,
+    /// It was done.
+    Done,
+    /// What to do about an attempt that failed.
+    Reaction(Reaction),
+    /// What could not be undone, in the order in which it was frozen, and why. Nothing is left: all was undone.
+    Undone {
+        /// What is left.
+        left: Vec<Undo>,
+        /// Why, in words.
+        words: String,
+    },
 }
 
 /// Why a module gave no answer.
@@ -116,6 +171,8 @@ pub struct HookFailure {
     pub reason: reason::Reason,
     /// In words.
     pub message: String,
+    /// When it wants to be asked again, in seconds from its answer.
+    pub retry_after: Option<u32>,
 }
 
 /// Trouble with a hook, as conditions tell it.
@@ -138,9 +195,8 @@ impl Trouble {
             reason::Reason::HookMemory => Reason::HookMemory,
             reason::Reason::HookTrap => Reason::HookTrap,
             reason::Reason::HookDenied => Reason::HookDenied,
-            reason::Reason::HookFailed | reason::Reason::HookRejected | reason::Reason::HookRetryAfter => {
-                Reason::HookFailed
-            }
+            reason::Reason::HookRejected => Reason::HookRejected,
+            reason::Reason::HookFailed | reason::Reason::HookRetryAfter => Reason::HookFailed,
             reason::Reason::HookOutput => Reason::HookOutput,
             reason::Reason::HookModuleInvalid => Reason::HookModuleInvalid,
             reason::Reason::HookUnavailable => Reason::HookUnavailable,

@@ -2,7 +2,9 @@
 
 use super::context::SETTINGS_MOST;
 use super::settings_json;
-use super::{CallSeen, HookAnswer, HookCall, HookFailure, HookRequest, HooksSeen, ModuleSeen, Trouble, id};
+use super::{
+    ActsAs, CallSeen, HookAnswer, HookCall, HookFailure, HookRequest, HooksSeen, ModuleSeen, Trouble, id,
+};
 use crate::text::clean;
 use scribe_crds::conditions::{Reason, Status};
 use scribe_crds::v1alpha1::{DestinationHook, Failure, HookSettings, HookStatus, OnError, SourceHook};
@@ -17,6 +19,7 @@ pub(crate) struct Named<'a> {
     points: Vec<Point>,
     settings: Option<&'a HookSettings>,
     on_error: OnError,
+    acts_as: ActsAs,
 }
 
 impl<'a> From<&'a SourceHook> for Named<'a> {
@@ -26,6 +29,7 @@ impl<'a> From<&'a SourceHook> for Named<'a> {
             points: hook.points.iter().copied().map(Point::from).collect(),
             settings: hook.settings.as_ref(),
             on_error: hook.on_error,
+            acts_as: hook.service_account_name.clone(),
         }
     }
 }
@@ -38,6 +42,7 @@ impl<'a> From<&'a DestinationHook> for Named<'a> {
             settings: hook.settings.as_ref(),
             // All replicas stay, whatever breaks; and no sync is held up.
             on_error: OnError::Continue,
+            acts_as: None,
         }
     }
 }
@@ -60,11 +65,14 @@ pub(crate) enum State {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub on_error: OnError,
+    pub acts_as: ActsAs,
     pub settings_json: String,
     pub state: State,
     pub record: HookStatus,
     /// What went wrong in this pass, where that is not recorded.
     pub failed: Option<Trouble>,
+    /// What is wrong although nothing went wrong yet.
+    pub warning: Option<Trouble>,
 }
 
 impl Entry {
@@ -85,7 +93,10 @@ impl Entry {
         }
         let decision = self.record.decision.as_ref().and_then(|record| record.failure.as_ref());
         let transfer = self.record.transfer.as_ref().and_then(|record| record.failure.as_ref());
-        self.failed.clone().or_else(|| decision.or(transfer).map(Trouble::from))
+        let reaction = self.record.reaction.as_ref().and_then(|record| record.failure.as_ref());
+        let recorded = decision.or(transfer).or(reaction);
+        let failed = self.failed.clone().or_else(|| recorded.map(Trouble::from));
+        failed.or_else(|| self.warning.clone())
     }
 }
 
@@ -119,7 +130,10 @@ impl Roll {
             } else {
                 roll.state(&hook, number, &settings_json, &mut record, seen)
             };
-            roll.entries.push(Entry { on_error: hook.on_error, settings_json, state, record, failed: None });
+            let missing = seen.missing_rights.get(&(hook.module.to_owned(), hook.acts_as.clone()));
+            let warning = missing.map(|words| Trouble::new(Reason::HookRightsMissing, words.join("; ")));
+            let (on_error, acts_as, failed) = (hook.on_error, hook.acts_as.clone(), None);
+            roll.entries.push(Entry { on_error, acts_as, settings_json, state, record, failed, warning });
         }
         roll
     }
@@ -212,7 +226,7 @@ impl Roll {
     pub fn ask(&mut self, seen: &HooksSeen, call: &HookCall) -> Option<Result<HookAnswer, HookFailure>> {
         match seen.calls.get(&call.id) {
             Some(CallSeen::Done(result)) => Some(result.clone()),
-            Some(CallSeen::Running) | None => {
+            Some(CallSeen::Running | CallSeen::Asks(_)) | None => {
                 self.calls.push(call.clone());
                 None
             }

@@ -90,6 +90,7 @@ fn job(
             Consistency::None => peer::Consistency::None,
         },
         comparison: match tuned.and_then(|tuned| tuned.comparison) {
+            _ if pass.status.full_resync => peer::Comparison::Content,
             Some(v1alpha1::Comparison::Content) => peer::Comparison::Content,
             Some(v1alpha1::Comparison::Metadata) => peer::Comparison::Metadata,
             None => valid.comparison,

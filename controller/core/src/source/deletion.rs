@@ -1,6 +1,6 @@
 //! The object is being deleted.
 
-use super::{Pass, delete, has_finalizer, report, slot, snapshots};
+use super::{Pass, delete, has_finalizer, quiesce, report, slot, snapshots};
 use crate::decision::{Action, ChildKind, ChildRef, Decision, SyncEnded, SyncResult};
 use crate::text::clean;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -8,19 +8,27 @@ use scribe_crds::conditions::Reason;
 use scribe_crds::names;
 use scribe_crds::v1alpha1::{Phase, SourceStatus};
 
-/// Deletes pods, then cuts, then the Secret, and lets the object go. It works from what is there, whatever the status says.
+/// Lets an application go on that was brought to rest, deletes pods, then cuts, then the Secret, and lets the object go. It works from what is
+/// there, whatever the status says.
 pub fn decide(mut pass: Pass<'_>) -> Decision<SourceStatus> {
     let meta = &pass.seen.source.metadata;
     if !has_finalizer(meta) {
         // Nothing was made yet, or all is gone, and somebody else's finalizer keeps the object.
         return Decision::default();
     }
+    quiesce::advance(&mut pass);
     // A claim stays until no running pod uses it, so the order saves nothing but confusion in the events.
     let pods: Vec<&ObjectMeta> = pass.pods().map(|pod| &pod.metadata).collect();
     let cuts: Vec<&ObjectMeta> = pass.cuts().map(|cut| &cut.metadata).collect();
     let snapshots: Vec<&ObjectMeta> = pass.snapshots().map(|snapshot| &snapshot.metadata).collect();
     let contents: Vec<String> = snapshots::still_there(&pass).cloned().collect();
     let (kind, left, what) = match (pods.as_slice(), cuts.as_slice(), snapshots.as_slice()) {
+        ([], [], []) if contents.is_empty() && !quiesce::is_over(&pass) => {
+            let module =
+                pass.status.quiesce.as_ref().map(|quiesce| quiesce.module.as_str()).unwrap_or_default();
+            let message = format!("Waits until HookModule {module} has let the application go on.");
+            return finish(pass, &message);
+        }
         ([], [], []) if contents.is_empty() => {
             let name = names::source_base(&pass.owner.name);
             let secret =
@@ -43,12 +51,16 @@ pub fn decide(mut pass: Pass<'_>) -> Decision<SourceStatus> {
     let refused = pass.seen.around.refusals.last();
     let refused = refused.map(|refusal| format!(" {}: {}", refusal.object, clean(&refusal.message, 600)));
     let message = format!("Waits until {what} {} is gone.{}", names.join(", "), refused.unwrap_or_default());
+    finish(pass, &message)
+}
+
+fn finish(mut pass: Pass<'_>, message: &str) -> Decision<SourceStatus> {
     if pass.status.current_sync.take().is_some() {
         pass.out.ended = Some(SyncEnded { result: SyncResult::Aborted, reason: Some(Reason::Deleting) });
     }
     pass.status.progress = None;
     pass.status.next_sync_time = None;
-    report::set(&mut pass, Phase::Waiting, false, Reason::Deleting, &message);
+    report::set(&mut pass, Phase::Waiting, false, Reason::Deleting, message);
     slot::keep(&mut pass);
     pass.status.observed_generation = pass.seen.source.metadata.generation;
     pass.out.status = Some(pass.status);

@@ -1,6 +1,6 @@
 //! A sync comes to its end.
 
-use super::{Pass, cut, outcome, report};
+use super::{Pass, cut, failure_hook, lifecycle, outcome, report};
 use crate::decision::{SyncEnded, SyncResult};
 use crate::text::clean;
 use jiff::Timestamp;
@@ -57,6 +57,9 @@ pub fn succeed(pass: &mut Pass<'_>, sync: CurrentSync, left: &Termination, ended
     }
     let result = if left.unchanged { SyncResult::Unchanged } else { SyncResult::Success };
     pass.out.ended = Some(SyncEnded { result, reason: None });
+    pass.status.full_resync = false;
+    lifecycle::published(pass, &sync);
+    failure_hook::published(pass);
     let message = report::published(&sync, left, seconds);
     pass.note(Reason::ReplicaAvailable, message);
     close(pass, sync, ended_at, None);
@@ -86,6 +89,7 @@ pub fn failure(reason: Reason, message: &str) -> Failure {
 /// Nothing more is tried until the next trigger.
 pub fn end_failed(pass: &mut Pass<'_>, sync: CurrentSync, reason: Reason, message: &str) {
     let message = message.trim_end_matches('.');
+    failure_hook::due(pass, &sync, reason, message, false);
     pass.note(reason, format!("Sync {} failed: {message}.{}", sync.id, report::advice(reason)));
     pass.out.ended = Some(SyncEnded { result: SyncResult::Failure, reason: Some(reason) });
     pass.status.consecutive_failures = pass.status.consecutive_failures.saturating_add(1);

@@ -19,12 +19,16 @@ mod cut;
 mod decision_hook;
 mod deletion;
 mod ending;
+mod failure_hook;
 mod guards;
 mod hooks;
+mod lifecycle;
 mod objective;
 mod outcome;
+mod quiesce;
 mod report;
 mod rest;
+mod retry;
 mod slot;
 mod snapshots;
 mod sync;
@@ -52,6 +56,8 @@ use validate::Plan;
 /// A clock that is this far ahead of a time that was recorded before is only a little off; beyond it, one of the two was wrong, and the
 /// record no longer holds anything up. In seconds.
 const CLOCK_TOLERANCE: i64 = 300;
+/// The longest that a hook can put anything off, in seconds.
+const LONGEST_WAIT: i64 = 24 * 3600;
 
 /// Decides what to do next with a ReplicationSource.
 ///
@@ -72,6 +78,8 @@ pub fn decide(
     }
     let mut plan = Plan::of(seen, rsync, settings);
     hooks::look(&mut pass, &mut plan);
+    failure_hook::advance(&mut pass);
+    failure_hook::hold(&mut pass, &mut plan);
     pass.longest_gap = objective::longest_gap(&pass, plan.valid.as_ref());
     pass.rpo = objective::of(&pass, plan.valid.as_ref());
     if let Some(valid) = &plan.valid {
@@ -218,6 +226,9 @@ impl<'a> Pass<'a> {
         } else {
             self.status.progress = None;
         }
+        quiesce::advance(&mut self);
+        lifecycle::advance(&mut self);
+        failure_hook::tell(&mut self);
         hooks::report(&mut self);
         objective::report(&mut self, plan.valid.as_ref());
         hooks::finish(&mut self);

@@ -75,9 +75,10 @@ pub fn keys_missing(pass: &mut Pass<'_>, sync: &CurrentSync, words: &str) {
 /// A cut that took too long is being deleted.
 pub fn discarding(pass: &mut Pass<'_>, sync: &CurrentSync) {
     let why = sync.last_failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
+    let reason = sync.last_failure.as_ref().and_then(|failure| failure.reason.parse().ok());
     let message =
         format!("Sync {}: {why}. It is being deleted; another attempt follows when it is gone.", sync.id);
-    set(pass, Phase::Cutting, false, Reason::CutTimeout, &message);
+    set(pass, Phase::Cutting, false, reason.unwrap_or(Reason::CutTimeout), &message);
 }
 
 /// The last attempt failed; the next one comes at `retry_at`, unless `hold` forbids it.
@@ -90,9 +91,8 @@ pub fn retrying(pass: &mut Pass<'_>, hold: Option<&Hold>, sync: &CurrentSync, re
     };
     let reason = match failure.reason.parse() {
         // Their causes pass by themselves.
-        Ok(Reason::ConnectionLost | Reason::TransferFailed | Reason::MoverFailed) | Err(_) => {
-            Reason::WaitingForRetry
-        }
+        Ok(Reason::ConnectionLost | Reason::TransferFailed | Reason::MoverFailed | Reason::QuiesceLost)
+        | Err(_) => Reason::WaitingForRetry,
         Ok(reason) => reason,
     };
     let most = pass.settings.max_attempts;

@@ -2,7 +2,7 @@
 
 use super::cut;
 use super::decision_hook::{self, Gate, Occasion};
-use super::sync::{create_cut, go_on, usable_claim};
+use super::sync::{begin_cut, go_on, usable_claim};
 use super::trigger::{self, Due};
 use super::validate::{Hold, Plan, ValidSource};
 use super::{Pass, guards, report, slot, snapshots};
@@ -140,6 +140,9 @@ fn start(
         cut_time: None,
         cut: None,
         consistency: None,
+        pre_synced: false,
+        put_off: false,
+        unquiesced: None,
         retry_at: None,
         last_failure: None,
         admits: guards::admitted(pass, claim),
@@ -160,15 +163,11 @@ fn start(
         (None, TriggerKind::Continuous | TriggerKind::Manual) => "replication is continuous".to_owned(),
     };
     pass.note(Reason::SyncInProgress, format!("Sync {} starts: {why}.", sync.id));
-    let has_cut = sync.cut.is_some();
-    if !has_cut {
-        create_cut(pass, valid, &sync, claim);
-        slot::take(pass, admission, &sync);
+    if sync.cut.is_some() {
+        pass.status.current_sync = Some(sync);
+        return go_on(pass, plan);
     }
-    pass.status.current_sync = Some(sync);
-    if has_cut {
-        go_on(pass, plan);
-    }
+    begin_cut(pass, plan, (valid, admission), sync, claim);
 }
 
 /// Waits for the next trigger, and still says why the last sync failed, if it did.

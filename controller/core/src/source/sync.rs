@@ -4,19 +4,20 @@ use super::attempt;
 use super::cut::{self, Cut, CutState, MoverPlace};
 use super::ending::{end_aborted, end_failed, failure, learn_recovery_point, succeed};
 use super::outcome::{self, Ending};
+use super::quiesce::{self, AtRest, BeforeCut};
+use super::retry::{fail_attempt, fail_attempt_until, waits_for_retry};
+use super::slot::Admission;
 use super::transfer_hook::{self, Tuned};
 use super::validate::{Plan, ValidSource};
-use super::{CLOCK_TOLERANCE, Pass, after, guards, report, slot};
-use crate::backoff;
+use super::{Pass, after, guards, lifecycle, report, slot};
 use crate::decision::{Action, Child};
 use crate::slots::Claim;
 use crate::text::clean;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
-use scribe_crds::v1alpha1::{CurrentSync, Failure, MoverResult, SourceCopyMethod, TriggerKind};
+use scribe_crds::v1alpha1::{CurrentSync, Failure, MoverResult, SourceCopyMethod};
 
 /// Takes the sync that runs one step further. It may end with that.
 pub fn go_on(pass: &mut Pass<'_>, plan: &Plan) {
@@ -44,8 +45,7 @@ pub fn go_on(pass: &mut Pass<'_>, plan: &Plan) {
             sync.cut.clone_from(&cut.uid);
             sync.consistency = Some(cut.consistency);
             // A failure that stands beside a cut's uid says that this cut took too long; what is there was about the one before.
-            sync.last_failure =
-                sync.last_failure.filter(|failure| failure.reason != Reason::CutTimeout.as_str());
+            sync.last_failure = sync.last_failure.filter(|failure| !cut::is_about_cut(failure));
             with_cut(pass, plan, sync, pod, &cut);
         }
         CutState::There(cut) => with_cut(pass, plan, sync, pod, &cut),
@@ -58,30 +58,6 @@ fn created(pod: &Pod) -> Option<Timestamp> {
 
 fn finished_at(pod: &Pod) -> Option<Timestamp> {
     attempt::container(pod)?.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref().map(|time| time.0)
-}
-
-/// Waits for the time of the next attempt, and says so. `true`: not yet.
-fn waits_for_retry(pass: &mut Pass<'_>, plan: &Plan, sync: &mut CurrentSync) -> bool {
-    let Some(retry_at) = sync.retry_at.as_ref().map(|time| time.0) else {
-        return false;
-    };
-    // Later than any pause could be: a clock was wrong when it was written.
-    let limit = after(pass.now, pass.settings.retry_max + CLOCK_TOLERANCE);
-    if retry_at > pass.now && retry_at <= limit {
-        report::retrying(pass, plan.hold.as_ref(), sync, retry_at);
-        pass.wake_at(retry_at);
-        return true;
-    }
-    // An attempt that did not count has the name of the one before, whose pod has to be gone first.
-    if pass.find_pod(&pass.pod_name(sync)).is_some() {
-        report::retrying(pass, plan.hold.as_ref(), sync, retry_at);
-        return true;
-    }
-    if plan.hold.is_none() {
-        sync.retry_at = None;
-        pass.status.current_sync = Some(sync.clone());
-    }
-    false
 }
 
 /// Either nothing holds this up, or it is said what does.
@@ -123,8 +99,41 @@ fn make_cut(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync) {
     let Some(admission) = slot::ask(pass, &valid.mover, Some(&sync)) else {
         return;
     };
-    slot::take(pass, admission, &sync);
-    create_cut(pass, valid, &sync, claim);
+    begin_cut(pass, plan, (valid, admission), sync, claim);
+}
+
+/// Makes the cut of an attempt, when the application is at rest, if it is to be.
+pub fn begin_cut(
+    pass: &mut Pass<'_>,
+    plan: &Plan,
+    (valid, admission): (&ValidSource, Admission),
+    mut sync: CurrentSync,
+    claim: &PersistentVolumeClaim,
+) {
+    let before = match lifecycle::before(pass, valid, &mut sync) {
+        BeforeCut::Ready => quiesce::before_cut(pass, valid, &mut sync),
+        before => before,
+    };
+    pass.status.current_sync = Some(sync.clone());
+    if matches!(before, BeforeCut::Ready | BeforeCut::Waits) {
+        slot::take(pass, admission, &sync);
+    }
+    match before {
+        BeforeCut::Ready => create_cut(pass, valid, &sync, claim),
+        before => not_yet(pass, plan, sync, before),
+    }
+}
+
+/// A hook does not let the attempt go on.
+fn not_yet(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, before: BeforeCut) {
+    match before {
+        BeforeCut::Ready | BeforeCut::Waits => {}
+        BeforeCut::Failed(reason, message) => fail_attempt(pass, plan, sync, reason, &message),
+        BeforeCut::TryAt(at, reason, message) => {
+            fail_attempt_until(pass, plan, sync, (reason, &message), Some(at));
+        }
+        BeforeCut::Refused(message) => end_failed(pass, sync, Reason::HookRejected, &message),
+    }
 }
 
 /// The claim to replicate, if it is there to stay.
@@ -133,12 +142,7 @@ pub fn usable_claim<'a>(pass: &Pass<'a>) -> Option<&'a PersistentVolumeClaim> {
 }
 
 /// Makes the cut of a sync that stands in the status.
-pub fn create_cut(
-    pass: &mut Pass<'_>,
-    valid: &ValidSource,
-    sync: &CurrentSync,
-    claim: &PersistentVolumeClaim,
-) {
+fn create_cut(pass: &mut Pass<'_>, valid: &ValidSource, sync: &CurrentSync, claim: &PersistentVolumeClaim) {
     match cut::make(pass, valid, sync, claim) {
         Some(creation) => {
             pass.then(creation);
@@ -159,6 +163,19 @@ fn with_cut(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, pod: Option
     if let Some(pod) = pod.filter(|pod| pod.metadata.deletion_timestamp.is_some()) {
         let message = format!("pod {} is being deleted by somebody else", name(pod));
         return fail_attempt(pass, plan, sync, Reason::MoverFailed, &message);
+    }
+    match quiesce::judge(pass, &sync, cut) {
+        AtRest::Over => {}
+        AtRest::Taken(consistency) => {
+            sync.consistency = Some(consistency);
+            pass.status.current_sync = Some(sync.clone());
+        }
+        AtRest::Waits => {
+            pass.out.slot = Claim::Keeps;
+            let words = cut::words(pass, cut, None);
+            return report::cutting(pass, &sync, &words);
+        }
+        AtRest::Discard(reason, message) => return give_up(pass, sync, reason, message),
     }
     if cut::method(&sync) == SourceCopyMethod::Direct {
         pass.wake_at(after(pass.now, MoverPlace::LOOK));
@@ -211,10 +228,18 @@ fn makes_way(pass: &Pass<'_>, pod: &Pod) -> Option<String> {
 }
 
 /// Makes the mover's pod, and the claim that it mounts, if that is still to be made.
-fn make_pod(pass: &mut Pass<'_>, plan: &Plan, sync: CurrentSync, cut: &Cut<'_>) {
+fn make_pod(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, cut: &Cut<'_>) {
     let Some(valid) = allowed(pass, plan) else {
         return;
     };
+    // Nothing was asked before the cut where there is none.
+    if cut::method(&sync) == SourceCopyMethod::Direct {
+        let before = lifecycle::before(pass, valid, &mut sync);
+        pass.status.current_sync = Some(sync.clone());
+        if !matches!(before, BeforeCut::Ready) {
+            return not_yet(pass, plan, sync, before);
+        }
+    }
     let made = [pass.cut_name(&sync), pass.pod_name(&sync), names::source_base(&pass.owner.name)];
     if let Some((reason, message)) = refused(pass, &made) {
         return fail_attempt(pass, plan, sync, reason, &message);
@@ -290,12 +315,16 @@ fn name(pod: &Pod) -> &str {
 
 /// Records that the cut is given up, with the words of whoever was to make it: Events do not last. It is deleted after that, and a second
 /// one is not asked for while the storage system may still be making the first.
-fn give_up_cut(pass: &mut Pass<'_>, mut sync: CurrentSync, pod: Option<&Pod>, cut: &Cut<'_>, limit: i64) {
+fn give_up_cut(pass: &mut Pass<'_>, sync: CurrentSync, pod: Option<&Pod>, cut: &Cut<'_>, limit: i64) {
     let words = cut::words(pass, cut, pod);
     let done = if cut.mount.claim().is_some() { "bound" } else { "ready to use" };
     let message = format!("{} was not {done} within {limit}s: {}", cut.what, or_silence(&words));
+    give_up(pass, sync, Reason::CutTimeout, message);
+}
+
+fn give_up(pass: &mut Pass<'_>, mut sync: CurrentSync, reason: Reason, message: String) {
     sync.retry_at = None;
-    sync.last_failure = Some(Failure { reason: Reason::CutTimeout.as_str().to_owned(), message });
+    sync.last_failure = Some(Failure { reason: reason.as_str().to_owned(), message });
     pass.status.current_sync = Some(sync.clone());
     report::discarding(pass, &sync);
 }
@@ -310,8 +339,9 @@ fn discarded(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, pod: Optio
     sync.cut = None;
     sync.cut_time = None;
     sync.consistency = None;
-    let message = sync.last_failure.take().map(|failure| failure.message).unwrap_or_default();
-    fail_attempt(pass, plan, sync, Reason::CutTimeout, &message);
+    let Failure { reason, message } =
+        sync.last_failure.take().unwrap_or_else(|| failure(Reason::CutTimeout, ""));
+    fail_attempt(pass, plan, sync, reason.parse().unwrap_or(Reason::CutTimeout), &message);
 }
 
 /// Takes over what the mover of the current attempt left behind.
@@ -334,65 +364,4 @@ fn harvest(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, ending: Endi
             }
         }
     }
-}
-
-/// One attempt is over without success: there will be another, unless there were enough.
-fn fail_attempt(pass: &mut Pass<'_>, plan: &Plan, mut sync: CurrentSync, reason: Reason, message: &str) {
-    let message = message.trim_end_matches('.');
-    let (base, max) = (pass.settings.retry_base, pass.settings.retry_max);
-    let fraction = pass.chance.fraction();
-    let pause = if reason == Reason::DestinationUnreachable {
-        let since = sync.started_at.0;
-        if pass.now >= unreachable_deadline(pass, plan, &sync) {
-            return end_failed(pass, sync, reason, message);
-        }
-        // It uses up no attempt, so the pause grows with the time that has gone into it instead.
-        let spent = pass.now.as_second() - since.as_second();
-        backoff::pause(1, base.max(spent / 4), max, fraction)
-    } else {
-        let most = pass.settings.max_attempts;
-        if sync.attempt >= most {
-            let message = format!("{message} (given up after {most} attempts)");
-            return end_failed(pass, sync, reason, &message);
-        }
-        let pause = backoff::pause(sync.attempt, base, max, fraction);
-        pass.note(
-            reason,
-            format!(
-                "Sync {}, attempt {} of {most}: {message}.{}",
-                sync.id,
-                sync.attempt,
-                report::advice(reason)
-            ),
-        );
-        sync.attempt += 1;
-        pause
-    };
-    if reason == Reason::DestinationUnreachable && !has_failed_with(&sync, reason) {
-        pass.note(reason, format!("Sync {}: {message}.{}", sync.id, report::advice(reason)));
-    }
-    let retry_at = after(pass.now, pause);
-    sync.retry_at = Some(Time(retry_at));
-    sync.last_failure = Some(failure(reason, message));
-    pass.status.current_sync = Some(sync.clone());
-    pass.status.progress = None;
-    report::retrying(pass, plan.hold.as_ref(), &sync, retry_at);
-    pass.wake_at(retry_at);
-}
-
-fn has_failed_with(sync: &CurrentSync, reason: Reason) -> bool {
-    sync.last_failure.as_ref().is_some_and(|failure| failure.reason == reason.as_str())
-}
-
-/// How long a sync looks for its peer: until the next one would start.
-fn unreachable_deadline(pass: &Pass<'_>, plan: &Plan, sync: &CurrentSync) -> Timestamp {
-    let since = sync.started_at.0;
-    let trigger = plan.valid.as_ref().map(|valid| &valid.trigger);
-    let tick = match sync.trigger {
-        Some(TriggerKind::Schedule | TriggerKind::OnCreate) => {
-            trigger.and_then(|trigger| trigger.next_after(since))
-        }
-        Some(TriggerKind::Manual | TriggerKind::Continuous) | None => None,
-    };
-    tick.unwrap_or_else(|| after(since, pass.settings.unreachable_timeout))
 }

@@ -95,6 +95,11 @@ pub fn action(action: &Action) -> String {
         Action::ReleaseContent { name } => format!("release content {name}"),
         Action::Answer { question, answer, .. } => format!("answer {question}: {}", self::answer(answer)),
         Action::Order { order: Order::Unseal { seal }, .. } => format!("unseal {seal}"),
+        Action::RememberHook { .. } => "remember the call".to_owned(),
+        Action::AnswerHook { entry, answer: Ok(()), .. } => format!("undo {entry} is written down: go on"),
+        Action::AnswerHook { entry, answer: Err(words), .. } => {
+            format!("undo {entry} is not written down: {words}")
+        }
         Action::CallHook(call) => format!("ask {} {}", call.module, self::request(&call.request)),
         Action::Order { order: Order::EndSession { token }, .. } => format!("end session {token}"),
     }
@@ -110,6 +115,23 @@ fn request(request: &HookRequest) -> String {
         HookRequest::Choose(_, points) => {
             let ids: Vec<&str> = points.iter().map(|point| point.id.as_str()).collect();
             format!("which to keep of {}", ids.join(" "))
+        }
+        HookRequest::Quiesce(context, acts_as) => {
+            format!("to bring the application to rest for {} as {acts_as:?}", context.attempt.attempt_id)
+        }
+        HookRequest::Release(release, _) => format!(
+            "to release {} ({:?}, token {:?}), try {}",
+            release.context.attempt.attempt_id, release.reason, release.token, release.number
+        ),
+        HookRequest::PreSync(context, _) => format!("before {}", context.attempt.attempt_id),
+        HookRequest::PostSync(context, ..) => format!("after {}", context.attempt.attempt_id),
+        HookRequest::OnFailure(context, report, _) => {
+            let retries = if report.retryable { "" } else { ", for good" };
+            format!("about {} that failed with {}{retries}", context.attempt.attempt_id, report.code)
+        }
+        HookRequest::Undo(log, _) => {
+            let ids: Vec<&str> = log.iter().map(|undo| undo.id.as_str()).collect();
+            format!("the host to undo {}", ids.join(", "))
         }
     }
 }

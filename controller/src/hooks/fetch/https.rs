@@ -1,9 +1,8 @@
 //! A module at a server.
 //!
-//! Whoever may make a HookModule names the address, and the controller stands where they may not: so a host is resolved once, each address is
-//! judged, and that address is dialled and no other. Nothing of an answer is told but its status and its digest.
+//! Whoever may make a HookModule names the address, and the controller stands where they may not: so addresses are judged by [`Dialer`]. Nothing of an answer is told but its status and its digest.
 
-use super::FetchError;
+use super::{Dialer, FetchError};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::header::{HOST, LOCATION, USER_AGENT};
@@ -12,18 +11,15 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls_platform_verifier::Verifier;
-use scribe_hooks::contract::grants::AddressRanges;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use url::{Host, Url};
+use url::Url;
 
 /// How long it may take to be connected.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -41,7 +37,7 @@ pub enum HttpsError {
     #[error("it took longer than {} s", .0.as_secs())]
     Late(Duration),
     /// No address of the host may be dialled.
-    #[error("{0}: name the host in the controller's --hook-module-hosts, if it may be dialled")]
+    #[error("{0}")]
     Denied(String),
     /// There is no such host, or it cannot be reached.
     #[error("connect: {0}")]
@@ -88,19 +84,15 @@ pub enum TrustError {
 /// Downloads modules.
 pub struct Https {
     tls: TlsConnector,
-    hosts: BTreeSet<String>,
+    dialer: Dialer,
 }
 
 impl Https {
-    /// Trusts the system's authorities and those in `authorities`, a file of PEM certificates. `hosts` may have any address; others only
-    /// public ones.
+    /// Trusts the system's authorities and those in `authorities`, a file of PEM certificates.
     ///
     /// # Errors
     /// Fails if that file cannot be read, or if there is no trust to be had.
-    pub fn new(
-        authorities: Option<&Path>,
-        hosts: impl IntoIterator<Item = String>,
-    ) -> Result<Self, TrustError> {
+    pub fn new(authorities: Option<&Path>, dialer: Dialer) -> Result<Self, TrustError> {
         let extra = match authorities {
             None => Vec::new(),
             Some(path) => {
@@ -116,8 +108,7 @@ impl Https {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
-        let hosts = hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect();
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)), hosts })
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)), dialer })
     }
 
     /// Downloads a module of no more than `most` bytes, with that digest.
@@ -157,8 +148,13 @@ impl Https {
 
     async fn ask(&self, url: &Url) -> Result<Response<Incoming>, HttpsError> {
         let late = |_| HttpsError::Late(CONNECT);
-        let stream = timeout(CONNECT, self.connect(url)).await.map_err(late)??;
         let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or(443);
+        let stream = timeout(CONNECT, self.dialer.connect(host, port)).await.map_err(late)?;
+        let stream = stream.map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => HttpsError::Denied(error.to_string()),
+            _ => HttpsError::Connect(error),
+        })?;
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
         let name = name.map_err(|error| HttpsError::Request(error.to_string()))?;
         let stream = timeout(CONNECT, self.tls.connect(name, stream)).await.map_err(late)?;
@@ -180,32 +176,6 @@ impl Https {
             .await
             .map_err(|_| HttpsError::Late(SILENCE))?
             .map_err(Into::into)
-    }
-
-    /// Connects to the first address that may be dialled and can be reached.
-    async fn connect(&self, url: &Url) -> Result<TcpStream, HttpsError> {
-        let port = url.port_or_known_default().unwrap_or(443);
-        let addresses = match url.host() {
-            Some(Host::Ipv4(address)) => vec![SocketAddr::new(IpAddr::V4(address), port)],
-            Some(Host::Ipv6(address)) => vec![SocketAddr::new(IpAddr::V6(address), port)],
-            Some(Host::Domain(host)) => {
-                lookup_host((host, port)).await.map_err(HttpsError::Connect)?.collect()
-            }
-            None => Vec::new(),
-        };
-        let is_named = self.hosts.contains(url.host_str().unwrap_or_default());
-        let mut failure = HttpsError::Connect(std::io::ErrorKind::NotFound.into());
-        for address in addresses {
-            if !is_named && let Err(denied) = AddressRanges::default().permit(address.ip()) {
-                failure = HttpsError::Denied(denied.to_string());
-                continue;
-            }
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => failure = HttpsError::Connect(error),
-            }
-        }
-        Err(failure)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::direct::used_on;
 use super::{Cut, CutState, Mount, build_claim, dimensions, metadata, phase, source_uid};
-use crate::source::Pass;
 use crate::source::validate::ValidSource;
+use crate::source::{Pass, quiesce};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, TypedLocalObjectReference};
 use scribe_crds::names;
 use scribe_crds::v1alpha1::{Consistency, CurrentSync};
@@ -27,7 +27,7 @@ pub fn state<'a>(pass: &Pass<'a>, sync: &CurrentSync, running: bool) -> CutState
     let cut = Cut {
         uid: claim.metadata.uid.clone(),
         time: claim.metadata.creation_timestamp.clone(),
-        // Nobody freezes anything yet; a clone is what a power failure would have left.
+        // Without a hook: a clone is what a power failure would have left.
         consistency: Consistency::Crash,
         source_uid: source_uid(&claim.metadata).to_owned(),
         since: super::created(&claim.metadata).unwrap_or(pass.now),
@@ -47,7 +47,7 @@ pub fn state<'a>(pass: &Pass<'a>, sync: &CurrentSync, running: bool) -> CutState
 ///
 /// Where the class waits for a first consumer, the clone is made for the node on which the claim is in use: the driver serves that node, and a
 /// clone has to be where its original is. Scheduled first, the mover would wait for it: the scheduler looks only once a second whether a claim
-/// is bound. If the first cut was not made in time, whatever the cause, the scheduler has its say.
+/// is bound. If the first cut was not made in time, whatever the cause, the scheduler has its say; but not while an application is at rest for it.
 pub fn build(
     pass: &Pass<'_>,
     valid: &ValidSource,
@@ -61,7 +61,8 @@ pub fn build(
     };
     let uid = claim.metadata.uid.as_deref().unwrap_or_default();
     let mut metadata = metadata(pass, sync, uid);
-    if let Some(node) = used_on(pass, claim).filter(|_| sync.attempt == 1) {
+    let usual = || used_on(pass, claim).filter(|_| sync.attempt == 1);
+    if let Some(node) = quiesce::node(pass, sync).or_else(usual) {
         metadata.annotations.get_or_insert_default().insert(names::SELECTED_NODE.to_owned(), node.to_owned());
     }
     build_claim(metadata, dimensions(valid, claim), source)

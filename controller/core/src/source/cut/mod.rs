@@ -4,7 +4,7 @@ mod clone;
 mod direct;
 mod snapshot;
 
-pub use direct::{MoverPlace, is_for_one_pod, uses_claim};
+pub use direct::{MoverPlace, is_for_one_pod, used_on, uses_claim};
 
 use super::Pass;
 use super::validate::ValidSource;
@@ -21,7 +21,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use scribe_crds::conditions::Reason;
 use scribe_crds::names;
 use scribe_crds::snapshots::VolumeSnapshot;
-use scribe_crds::v1alpha1::{Consistency, CurrentSync, MoverConfig, SourceCopyMethod};
+use scribe_crds::v1alpha1::{Consistency, CurrentSync, Failure, MoverConfig, SourceCopyMethod};
 use std::collections::BTreeMap;
 
 /// What a sync reads, or is about to read.
@@ -177,8 +177,13 @@ pub fn mover(pass: &Pass<'_>, valid: &ValidSource, method: SourceCopyMethod) -> 
 
 /// Whether the recorded cut is one that took too long: the record of that stays beside its uid until it is gone.
 pub fn is_given_up(sync: &CurrentSync) -> bool {
-    let timed_out = |failure: &scribe_crds::v1alpha1::Failure| failure.reason == Reason::CutTimeout.as_str();
-    sync.cut.is_some() && sync.retry_at.is_none() && sync.last_failure.as_ref().is_some_and(timed_out)
+    sync.cut.is_some() && sync.retry_at.is_none() && sync.last_failure.as_ref().is_some_and(is_about_cut)
+}
+
+/// Whether a failure, beside the uid of a cut, says that this one is not to be used.
+pub fn is_about_cut(failure: &Failure) -> bool {
+    let reasons = [Reason::CutTimeout, Reason::QuiesceWindowExpired, Reason::QuiesceLost];
+    reasons.into_iter().any(|reason| failure.reason == reason.as_str())
 }
 
 /// The phase of a claim; empty if it has none yet.

@@ -210,7 +210,7 @@ impl World {
             budget -= 1;
             self.act(action).expect("nobody else writes");
         }
-        self.asked += self.modules.run(&mut self.seen.hooks, &decision.then);
+        self.asked += self.modules.run(&mut self.seen.hooks, decision.then.iter());
     }
 
     /// The modules are these from now on.
@@ -318,7 +318,7 @@ impl World {
             }
             Action::Answer { instance, question, answer, .. } => self.answered(instance, *question, answer),
             Action::Order { order, .. } => self.ordered(order),
-            Action::CallHook(_) => {}
+            Action::CallHook(_) | Action::RememberHook { .. } | Action::AnswerHook { .. } => {}
         }
         Ok(())
     }

@@ -111,7 +111,8 @@ pub fn act<S: Side>(world: &mut World, writer: &mut Writer, action: &Action) -> 
             receiver.ok_or(WriteError::Failed)?.order(order);
             Ok(())
         }
-        Action::CallHook(_) => Ok(()),
+        // Seen to by the controller itself.
+        Action::CallHook(_) | Action::RememberHook { .. } | Action::AnswerHook { .. } => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@ use super::api::{Kind, WriteError, at, name, uid};
 use super::apply::{Writer, act};
 use super::hooks::{self, Calls};
 use super::refusals::Refusals;
+use super::rest;
 use super::world::{NAME, World};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube_core::Resource;
@@ -52,7 +53,7 @@ pub struct Known {
 #[derive(Clone, Debug, Default)]
 pub struct Asking {
     pub calls: Calls,
-    pub asked: Vec<scribe_core::hooks::HookCall>,
+    pub asked: Vec<Action>,
 }
 
 /// One controller of one side.
@@ -143,13 +144,14 @@ impl<S: Side> Controller<S> {
         if may_change {
             self.wake = Some(self.wake.map_or(clock + 1, |wake| wake.min(clock + 1)));
         }
-        self.asking.asked = hooks::asked(&decision.then);
+        self.asking.asked = hooks::asked(decision.first.iter().chain(&decision.then).cloned());
         let object = S::object(&seen).clone();
         let status = decision.status.filter(|status| S::status(&object) != Some(status));
         let before = decision.first.len() + usize::from(status.is_some());
         let mut steps: VecDeque<Step<S::Status>> = decision.first.into_iter().map(Step::Act).collect();
         steps.extend(status.map(|status| Step::Status(Box::new(status))));
-        let is_write = |action: &Action| !matches!(action, Action::CallHook(_));
+        // Calls are begun when the rest is done; but those that come first do not wait for it.
+        let is_write = |action: &Action| !matches!(action, Action::CallHook(_) | Action::RememberHook { .. });
         steps.extend(decision.then.into_iter().filter(is_write).map(Step::Act));
         self.has_written = !steps.is_empty();
         let meta: &ObjectMeta = object.meta();
@@ -182,10 +184,19 @@ impl<S: Side> Controller<S> {
         };
         if world.faults && world.dice.one_in(40) {
             *self = Self::default();
+            world.controller_dies();
             return format!("dies before: {what}");
         }
         let fault = if world.faults { world.dice.roll(40) } else { 40 };
         let result = match (fault, &step) {
+            (_, Step::Act(Action::CallHook(call))) => {
+                hooks::ask(world, &mut self.asking.calls, call);
+                Ok(())
+            }
+            (_, Step::Act(Action::AnswerHook { call, entry, answer })) => {
+                rest::answered(world, &mut self.asking.calls, call, entry, answer.is_ok());
+                Ok(())
+            }
             (0, _) => Err(WriteError::Failed),
             (_, Step::Act(action)) => act::<S>(world, &mut writing.writer, action),
             (_, Step::Status(status)) => write_status::<S>(world, &mut writing, status),

@@ -37,7 +37,13 @@ impl World {
         // Tests of the test are to be as short as without hooks.
         let is_hooked = self.lie.is_none() && self.dice.one_in(3);
         let on_error = if self.dice.one_in(2) { "Fail" } else { "Continue" };
-        let asks = json!([{"module": MODULE, "points": ["Decision", "Transfer"], "onError": on_error}]);
+        let mut points = vec!["Decision", "Transfer", "Lifecycle", "Failure"];
+        // What one controller does for another that was stopped in the middle is not for the core to know; and nobody uses the claim, so that a copy
+        // that waits for a pod would wait for ever.
+        if self.sources.len() == 1 && !self.west.storage.waits_for_consumer && self.dice.one_in(2) {
+            points.push("Quiesce");
+        }
+        let asks = json!([{"module": MODULE, "points": points, "onError": on_error}]);
         let hooks = if is_hooked { asks } else { json!([]) };
         let source: ReplicationSource = made(json!({
             "apiVersion": "scribe.dev/v1alpha1", "kind": "ReplicationSource",
@@ -214,7 +220,7 @@ impl World {
     pub fn cut_clone(&mut self, in_west: bool, claim: &str) -> Option<String> {
         let cluster = if in_west { &mut self.west } else { &mut self.east };
         let (uid, content) = cluster.storage.cut_clone(&cluster.api, claim)?;
-        self.truth.cut_is_taken(&uid, content);
+        self.truth.cut_is_taken(&uid, content, self.application.is_at_rest());
         Some(format!("clones {claim}: {content:?}"))
     }
 

@@ -13,6 +13,7 @@ mod lies;
 mod observe;
 mod receiver;
 mod refusals;
+mod rest;
 mod sender;
 mod settle;
 mod storage;
@@ -38,12 +39,17 @@ struct Sums {
     passes: u64,
     sessions: u64,
     replicas: u64,
+    /// Replicas of an application at rest.
+    quiesced: u64,
 }
 
 impl std::fmt::Display for Sums {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { steps, passes, sessions, replicas } = self;
-        write!(f, "{steps} steps, {passes} passes, {sessions} sessions, {replicas} replicas")
+        let Self { steps, passes, sessions, replicas, quiesced } = self;
+        write!(
+            f,
+            "{steps} steps, {passes} passes, {sessions} sessions, {replicas} replicas, {quiesced} of an application at rest"
+        )
     }
 }
 
@@ -53,6 +59,7 @@ impl std::ops::AddAssign for Sums {
         self.passes += other.passes;
         self.sessions += other.sessions;
         self.replicas += other.replicas;
+        self.quiesced += other.quiesced;
     }
 }
 
@@ -62,7 +69,8 @@ fn run(seed: u64, lie: Option<Lie>, longest_trace: usize) -> Result<Sums, String
     world.longest_trace = longest_trace;
     let sums = |world: &World| {
         let (sessions, replicas) = world.truth.counts();
-        Sums { steps: world.steps, passes: world.passes, sessions, replicas }
+        let quiesced = world.truth.quiesced;
+        Sums { steps: world.steps, passes: world.passes, sessions, replicas, quiesced }
     };
     let told = |world: &World, objection: &str| {
         let trace: Vec<&str> = world.trace.iter().map(String::as_str).collect();

@@ -187,6 +187,7 @@ impl World {
         expect(status.dirty.is_none(), "the claim is dirty")?;
         expect(status.current_sync.is_none(), "the destination still has a sync")?;
         expect(status.consecutive_failures == 0 && sent.consecutive_failures == 0, "failures are counted")?;
+        expect(sent.quiesce.is_none() && !self.application.is_at_rest(), "the application stands still")?;
         expect(status.recovery_point == sent.recovery_point, "the sides differ in the recovery point")?;
         let kept =
             usize::try_from(destination.spec.retain.clone().unwrap_or_default().last).unwrap_or(usize::MAX);
@@ -225,6 +226,9 @@ impl World {
             if !self.round()? {
                 self.wait();
             }
+        }
+        if self.application.is_at_rest() {
+            return Err("the source goes, and the application stands still".to_owned());
         }
         let are_gone = self.west.api.sources.is_empty() && self.east.api.destinations.is_empty();
         if !are_gone {

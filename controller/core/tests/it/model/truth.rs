@@ -19,6 +19,8 @@ struct Cut {
     created: Timestamp,
     /// What it holds, once it was really cut.
     content: Option<Content>,
+    /// Whether the application was at rest then.
+    at_rest: bool,
 }
 
 /// A replica that was published.
@@ -41,6 +43,8 @@ pub struct Truth {
     /// The highest fencing token, by the uid of the destination.
     tokens: BTreeMap<String, u64>,
     sessions: u64,
+    /// Replicas of an application at rest.
+    pub quiesced: u64,
     /// The uids of snapshots that somebody else deleted: what that leaves behind under Retain is not ours to know of.
     taken: BTreeSet<String>,
     /// The recovery point of each source, by uid.
@@ -57,12 +61,13 @@ impl Truth {
     }
 
     pub fn cut_is_made(&mut self, uid: String, sync: String, created: Timestamp) {
-        self.cuts.insert(uid, Cut { sync, created, content: None });
+        self.cuts.insert(uid, Cut { sync, created, content: None, at_rest: false });
     }
 
-    pub fn cut_is_taken(&mut self, uid: &str, content: Content) {
+    pub fn cut_is_taken(&mut self, uid: &str, content: Content, at_rest: bool) {
         if let Some(cut) = self.cuts.get_mut(uid) {
             cut.content = Some(content);
+            cut.at_rest = at_rest;
         }
     }
 
@@ -114,6 +119,14 @@ impl Truth {
         self.cuts.values().any(|cut| {
             cut.sync == sync && cut.created.to_string() == data_time && cut.content == Some(content)
         })
+    }
+
+    /// Whether this is what a sync cut at that time while the application was at rest.
+    fn is_cut_at_rest(&self, sync: &str, data_time: &str, content: Content) -> bool {
+        let is_it = |cut: &&Cut| {
+            cut.sync == sync && cut.created.to_string() == data_time && cut.content == Some(content)
+        };
+        self.cuts.values().filter(is_it).any(|cut| cut.at_rest)
     }
 
     /// Whether what a sync cut at that time has been published, under that sync's name or as a replica that equals it.
@@ -177,6 +190,12 @@ fn replicas(world: &mut World) -> Result<(), String> {
             return Err(format!(
                 "replica {called} of sync {sync} is not what was cut at {data_time}: {content:?}"
             ));
+        }
+        if annotation(&snapshot.metadata, names::CONSISTENCY) == Some("filesystem") {
+            world.truth.quiesced += 1;
+            if !world.truth.is_cut_at_rest(&sync, &data_time, content) {
+                return Err(format!("replica {called} is said to be of an application at rest, and is not"));
+            }
         }
         world.truth.published.insert(uid, Published { content, sync, data_time });
     }

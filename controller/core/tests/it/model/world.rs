@@ -5,6 +5,7 @@ use super::controller::{Controller, DestinationSide, SourceSide};
 use super::dice::{Dice, Serial};
 use super::lies::Lie;
 use super::receiver::Receiver;
+use super::rest::Application;
 use super::sender::Sender;
 use super::storage::{Content, File, Storage, claim_of, is_bound, phase};
 use super::truth::Truth;
@@ -48,6 +49,7 @@ pub struct World {
     /// Whether anything may go wrong by chance.
     pub faults: bool,
     pub truth: Truth,
+    pub application: Application,
     pub settings: Settings,
     pub chance: Serial,
     pub dice: Dice,
@@ -97,6 +99,7 @@ impl World {
             link: true,
             faults: true,
             truth: Truth::default(),
+            application: Application::default(),
             settings,
             chance: Serial::new(seed),
             dice,
@@ -156,6 +159,9 @@ impl World {
 
     /// The application writes, or deletes, a file.
     pub fn write_source(&mut self) -> bool {
+        if self.application.is_at_rest() {
+            return false;
+        }
         let Some(claim) = self.west.api.claims.get(CLAIM).filter(|claim| is_bound(claim)) else {
             return false;
         };

@@ -63,7 +63,7 @@ fn heard<O, S>(
     loop {
         let before = hooks(observed).clone();
         let decision = decide(observed);
-        modules.run(hooks(observed), &decision.then);
+        modules.run(hooks(observed), decision.then.iter());
         let mut calls = before.calls.clone();
         calls.extend(hooks(observed).calls.clone());
         hooks(observed).calls = calls;

@@ -5,12 +5,14 @@
 
 mod copy_methods;
 mod deletion;
+mod effects;
 mod failures;
 mod guards;
 mod hooks;
 mod objective;
 mod objects;
 mod placement;
+mod quiesce;
 mod slots;
 mod spec;
 mod story;

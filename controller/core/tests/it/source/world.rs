@@ -147,10 +147,14 @@ impl World {
     }
 
     /// Decides, and asserts that it makes no difference whether the process dies after the status is written: the next pass decides
-    /// the same deeds again, claims nothing new, and tells nobody twice.
+    /// the same deeds again, claims nothing new, and tells nobody twice. Where an application is at rest it does make one, of which the tests of
+    /// `quiesce` tell: who has not called the hook himself does not know what it did.
     pub fn decide(&mut self) -> Decision<SourceStatus> {
         let decision = decide(&self.seen, &self.settings, self.now, &mut self.chance);
-        if let Some(status) = &decision.status {
+        let is_quiesced = |status: &&SourceStatus| status.quiesce.is_some();
+        let was_quiesced = self.seen.source.status.as_ref().filter(is_quiesced).is_some();
+        let status = decision.status.as_ref().filter(|status| !was_quiesced && !is_quiesced(status));
+        if let Some(status) = status {
             let mut crashed = self.seen.clone();
             crashed.source.status = Some(status.clone());
             if decision.first.contains(&Action::AddFinalizer) {
@@ -242,7 +246,8 @@ impl World {
             self.act(action);
         }
         if then {
-            self.asked += self.modules.run(&mut self.seen.hooks, &decision.then);
+            let asked = decision.first.iter().chain(&decision.then);
+            self.asked += self.modules.run(&mut self.seen.hooks, asked);
         }
     }
 
@@ -298,7 +303,10 @@ impl World {
                 self.jobs.push(job(&pod));
                 self.seen.pods.push(pod);
             }
-            Action::Apply(Child::Secret(_)) | Action::CallHook(_) => {}
+            Action::Apply(Child::Secret(_))
+            | Action::CallHook(_)
+            | Action::RememberHook { .. }
+            | Action::AnswerHook { .. } => {}
             Action::Delete(child) => self.delete(child.kind, &child.name, child.uid.as_deref()),
             other => panic!("a source does not do this: {other:?}"),
         }
@@ -468,6 +476,9 @@ fn claim_of(pod: &Pod) -> String {
 
 fn describe(action: &Action) -> String {
     match action {
+        Action::CallHook(_) | Action::RememberHook { .. } | Action::AnswerHook { .. } => {
+            crate::render::action(action)
+        }
         Action::Create(Child::Claim(claim)) => {
             format!("create claim {}", claim.metadata.name.as_ref().unwrap())
         }

@@ -64,7 +64,7 @@ impl Server {
     }
 
     fn client(&self) -> Https {
-        Https::new(Some(self.authority.path()), ["LOCALHOST".to_owned()]).unwrap()
+        Https::new(Some(self.authority.path()), Dialer::new(["LOCALHOST".to_owned()])).unwrap()
     }
 
     async fn words(&self, https: &Https, path: &str) -> String {
@@ -117,7 +117,7 @@ async fn a_server_cannot_send_more_than_it_may_or_elsewhere() {
 #[tokio::test]
 async fn addresses_that_are_not_public_are_not_dialled_unless_their_host_is_named() {
     let server = Server::start(&[("/good", GOOD)]).await;
-    let https = Https::new(Some(server.authority.path()), []).unwrap();
+    let https = Https::new(Some(server.authority.path()), Dialer::new([])).unwrap();
     assert!(server.words(&https, "/good").await.contains("--hook-module-hosts"));
     let https = server.client();
     for host in ["127.0.0.1", "[::ffff:127.0.0.1]", "0x7f.1", "169.254.169.254", "10.0.0.1"] {
@@ -125,7 +125,7 @@ async fn addresses_that_are_not_public_are_not_dialled_unless_their_host_is_name
         let words = https.read(&url, "", 100).await.unwrap_err().to_string();
         assert!(words.contains("--hook-module-hosts"), "{host}: {words}");
     }
-    let named = Https::new(Some(server.authority.path()), ["127.0.0.1".to_owned()]).unwrap();
+    let named = Https::new(Some(server.authority.path()), Dialer::new(["127.0.0.1".to_owned()])).unwrap();
     let url = Url::parse(&format!("https://127.0.0.1:{}/good", server.port)).unwrap();
     assert!(named.read(&url, &digest(b"a module"), 100).await.is_ok());
 }
@@ -134,7 +134,7 @@ async fn addresses_that_are_not_public_are_not_dialled_unless_their_host_is_name
 async fn a_server_that_nobody_vouches_for_is_not_believed() {
     let server = Server::start(&[("/good", GOOD)]).await;
     let other = Server::start(&[]).await;
-    let https = Https::new(Some(other.authority.path()), ["localhost".to_owned()]).unwrap();
+    let https = Https::new(Some(other.authority.path()), Dialer::new(["localhost".to_owned()])).unwrap();
     let words = server.words(&https, "/good").await;
     assert!(words.contains("certificate"), "{words}");
 }

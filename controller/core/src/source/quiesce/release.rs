@@ -1,0 +1,303 @@
+//! Lets an application go on, until that has succeeded.
+//!
+//! One try is the hook's own `release`, then, by the host, what is left of the undo log, in reverse; also where the module is gone or breaks down.
+//! It is over when the hook's release has succeeded and nothing is left in the log. Where there is no module any more, it is over when the host has
+//! undone all of a log that was not empty. Nothing waits for it but the next quiesce, and the end of the object.
+
+use super::{belongs, context};
+use crate::backoff;
+use crate::decision::Action;
+use crate::hooks::{
+    CallSeen, HookAnswer, HookCall, HookFailure, HookRequest, ModuleSeen, ReleaseRequest, Trouble, id,
+};
+use crate::source::{CLOCK_TOLERANCE, Pass, after};
+use crate::text::sentences;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use scribe_crds::conditions::{self, Reason, Status};
+use scribe_crds::names;
+use scribe_crds::v1alpha1::{Failure, Quiesce, QuiesceState, Release, ReleaseReason};
+use scribe_hooks_contract::points;
+
+/// The first pause between two tries, in seconds.
+const SOONEST: i64 = 1;
+/// The longest one: an application stands still.
+const LATEST: i64 = 60;
+
+/// Has it released. What is to be called for that is called by [`advance`], in the same pass.
+pub(super) fn start(pass: &mut Pass<'_>, reason: ReleaseReason) {
+    if let Some(quiesce) = pass.status.quiesce.as_mut().filter(|it| it.state != QuiesceState::Releasing) {
+        quiesce.state = QuiesceState::Releasing;
+        quiesce.release = Some(first_try(reason));
+    }
+}
+
+fn first_try(reason: ReleaseReason) -> Release {
+    Release { reason, number: 1, hook_done: false, undone: false, retry_at: None, failure: None }
+}
+
+/// Whether a release was called for another reason than a complete cut: the status that said so was lost.
+pub(super) fn has_begun(pass: &Pass<'_>, quiesce: &Quiesce) -> bool {
+    [
+        ReleaseReason::CutFailed,
+        ReleaseReason::QuiesceFailed,
+        ReleaseReason::WindowExpired,
+        ReleaseReason::Cancelled,
+        ReleaseReason::ControllerRestarted,
+        ReleaseReason::ObjectDeleted,
+    ]
+    .into_iter()
+    .any(|reason| pass.seen.hooks.calls.contains_key(&call_id(quiesce, &first_try(reason))))
+}
+
+/// Whether no application is at rest, as far as is known.
+pub fn is_over(pass: &Pass<'_>) -> bool {
+    pass.status.quiesce.is_none()
+}
+
+/// Takes a release one step further, and begins one where nothing goes on with what is at rest. Called once in every pass, when all else is
+/// decided.
+pub fn advance(pass: &mut Pass<'_>) {
+    let Some(quiesce) = pass.status.quiesce.clone() else { return clear(pass) };
+    if is_forgotten(pass, &quiesce) {
+        return;
+    }
+    if quiesce.state != QuiesceState::Releasing {
+        let sync = pass.status.current_sync.as_ref();
+        let reason = match sync {
+            _ if pass.seen.source.metadata.deletion_timestamp.is_some() => ReleaseReason::ObjectDeleted,
+            Some(sync) if belongs(&quiesce, sync) => return clear(pass),
+            Some(_) => ReleaseReason::CutFailed,
+            None => ReleaseReason::Cancelled,
+        };
+        start(pass, reason);
+    }
+    step(pass);
+    if pass.status.quiesce.is_none() {
+        clear(pass);
+    }
+}
+
+fn step(pass: &mut Pass<'_>) {
+    let Some(mut quiesce) = pass.status.quiesce.clone() else { return };
+    let mut release = quiesce.release.clone().unwrap_or_else(|| first_try(ReleaseReason::Cancelled));
+    if let Some(retry_at) = release.retry_at.as_ref().map(|time| time.0) {
+        let limit = after(pass.now, LATEST + CLOCK_TOLERANCE);
+        if retry_at > pass.now && retry_at <= limit {
+            pass.wake_at(retry_at);
+            return still_frozen(pass, &quiesce);
+        }
+        release.retry_at = None;
+    }
+    let failure = match by_hook(pass, &quiesce, &release) {
+        Outcome::Runs => return still_frozen(pass, &quiesce),
+        Outcome::Done => {
+            release.hook_done = true;
+            None
+        }
+        Outcome::Failed(trouble) => Some(trouble),
+    };
+    let is_gone = !release.hook_done && !can_be_asked(pass, &quiesce);
+    let host = match by_host(pass, &mut quiesce, &mut release) {
+        Outcome::Runs => {
+            quiesce.release = Some(release);
+            pass.status.quiesce = Some(quiesce.clone());
+            return still_frozen(pass, &quiesce);
+        }
+        Outcome::Done => None,
+        Outcome::Failed(trouble) => Some(trouble),
+    };
+    let is_undone = quiesce.undo.is_empty() && (release.hook_done || (is_gone && release.undone));
+    match host.or(failure) {
+        trouble if is_undone => {
+            pass.out.forced_release = release.reason != ReleaseReason::CutTaken || !release.hook_done;
+            over(pass, &quiesce, trouble);
+        }
+        trouble => try_again(pass, quiesce, release, trouble),
+    }
+}
+
+/// What became of one part of a try.
+enum Outcome {
+    Runs,
+    Done,
+    Failed(Trouble),
+}
+
+fn can_be_asked(pass: &Pass<'_>, quiesce: &Quiesce) -> bool {
+    matches!(
+        pass.seen.hooks.modules.get(&quiesce.module),
+        Some(ModuleSeen::Ready { .. } | ModuleSeen::Loading)
+    )
+}
+
+fn by_hook(pass: &mut Pass<'_>, quiesce: &Quiesce, release: &Release) -> Outcome {
+    if release.hook_done {
+        return Outcome::Done;
+    }
+    let module = &quiesce.module;
+    let broken = |reason, words: String| Outcome::Failed(Trouble::new(reason, words));
+    let digest = match pass.seen.hooks.modules.get(module) {
+        Some(ModuleSeen::Ready { digest, .. }) => digest.clone(),
+        Some(ModuleSeen::Loading) => return Outcome::Runs,
+        Some(ModuleSeen::Broken(words)) => {
+            return broken(
+                Reason::HookModuleNotReady,
+                format!("HookModule {module} cannot be used: {words}"),
+            );
+        }
+        None => {
+            return broken(Reason::HookModuleMissing, format!("HookModule {module} does not exist any more"));
+        }
+    };
+    let request = ReleaseRequest {
+        context: context(pass, quiesce),
+        token: quiesce.token.clone(),
+        reason: reason(release.reason),
+        number: release.number,
+    };
+    let request = HookRequest::Release(Box::new(request), quiesce.service_account_name.clone());
+    let call = HookCall { id: call_id(quiesce, release), module: module.clone(), digest, request };
+    match call_for(pass, call, is_first(pass, release)) {
+        None => Outcome::Runs,
+        Some(Ok(HookAnswer::Released)) => Outcome::Done,
+        Some(Ok(_)) => Outcome::Failed(Trouble::misunderstood()),
+        Some(Err(failure)) => Outcome::Failed(Trouble::of(&failure)),
+    }
+}
+
+fn by_host(pass: &mut Pass<'_>, quiesce: &mut Quiesce, release: &mut Release) -> Outcome {
+    if quiesce.undo.is_empty() {
+        return Outcome::Done;
+    }
+    let mut log = quiesce.undo.clone();
+    log.reverse();
+    let ids: Vec<&String> = log.iter().map(|entry| &entry.id).collect();
+    let id = id(&("undo", &quiesce.sync_id, quiesce.attempt, release.number, ids));
+    let (module, acts_as) = (quiesce.module.clone(), quiesce.service_account_name.clone());
+    let call = HookCall { id, module, digest: String::new(), request: HookRequest::Undo(log, acts_as) };
+    match call_for(pass, call, is_first(pass, release)) {
+        None => Outcome::Runs,
+        Some(Ok(HookAnswer::Undone { left, words })) => {
+            release.undone |= left.len() < quiesce.undo.len();
+            quiesce.undo.retain(|entry| left.iter().any(|left| left.id == entry.id));
+            if quiesce.undo.is_empty() {
+                Outcome::Done
+            } else {
+                Outcome::Failed(Trouble::new(Reason::HookFailed, crate::text::clean(&words, 600)))
+            }
+        }
+        Some(Ok(_)) => Outcome::Failed(Trouble::misunderstood()),
+        Some(Err(failure)) => Outcome::Failed(Trouble::of(&failure)),
+    }
+}
+
+/// Whether the status does not say yet that it is released: then that is not waited for.
+fn is_first(pass: &Pass<'_>, release: &Release) -> bool {
+    let before = pass.seen.source.status.as_ref().and_then(|status| status.quiesce.as_ref());
+    release.number == 1 && before.is_none_or(|before| before.state != QuiesceState::Releasing)
+}
+
+/// The answer to a call. It is called for if it is not known, and remembered until the try is over.
+fn call_for(pass: &mut Pass<'_>, call: HookCall, at_once: bool) -> Option<Result<HookAnswer, HookFailure>> {
+    let answer = match pass.seen.hooks.calls.get(&call.id) {
+        Some(CallSeen::Done(answer)) => Some(answer.clone()),
+        Some(CallSeen::Running | CallSeen::Asks(_)) | None => None,
+    };
+    match &answer {
+        Some(_) => pass.then(Action::RememberHook { call: call.id }),
+        None if at_once => pass.out.first.push(Action::CallHook(Box::new(call))),
+        None => pass.then(Action::CallHook(Box::new(call))),
+    }
+    answer
+}
+
+fn over(pass: &mut Pass<'_>, quiesce: &Quiesce, trouble: Option<Trouble>) {
+    let took = pass.now.as_second() - quiesce.since.0.as_second();
+    let forced =
+        trouble.map(|trouble| format!(" by what was written down, without the hook: {}", trouble.message));
+    let message = format!(
+        "The application goes on, {took}s after HookModule {} was called for sync {}{}",
+        quiesce.module,
+        quiesce.sync_id,
+        forced.as_deref().unwrap_or_default()
+    );
+    pass.note(Reason::Released, sentences(&message, ""));
+    pass.status.quiesce = None;
+}
+
+fn try_again(pass: &mut Pass<'_>, mut quiesce: Quiesce, mut release: Release, trouble: Option<Trouble>) {
+    let trouble = trouble.unwrap_or_else(Trouble::misunderstood);
+    let pause = backoff::pause(release.number, SOONEST, LATEST, pass.chance.fraction());
+    let retry_at = after(pass.now, pause);
+    release.number = release.number.saturating_add(1);
+    release.retry_at = Some(Time(retry_at));
+    release.failure = Some(Failure::from(&trouble));
+    quiesce.release = Some(release);
+    pass.status.quiesce = Some(quiesce.clone());
+    pass.wake_at(retry_at);
+    still_frozen(pass, &quiesce);
+}
+
+/// Says that an application still stands, if it does for longer than it may.
+fn still_frozen(pass: &mut Pass<'_>, quiesce: &Quiesce) {
+    let failure = quiesce.release.as_ref().and_then(|release| release.failure.as_ref());
+    let is_late = pass.now >= quiesce.deadline.0;
+    if failure.is_none() && !is_late {
+        pass.wake_at(quiesce.deadline.0);
+        return clear(pass);
+    }
+    let why = failure.map_or("its release runs", |failure| failure.message.as_str());
+    let reason = Reason::StillFrozen;
+    let message = format!(
+        "HookModule {} has brought the application to rest for sync {} at {}, and it is not known to go on: {}",
+        quiesce.module,
+        quiesce.sync_id,
+        quiesce.since.0,
+        sentences(why, reason.action())
+    );
+    let told = |condition: &_| is_told(condition, &message);
+    if !pass.status.conditions.iter().any(told) {
+        pass.note(reason, message.clone());
+    }
+    let generation = pass.seen.source.metadata.generation;
+    let kind = conditions::STILL_FROZEN;
+    conditions::set(&mut pass.status.conditions, kind, Status::True, reason, &message, generation, pass.now);
+}
+
+fn is_told(condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition, message: &str) -> bool {
+    condition.type_ == conditions::STILL_FROZEN && condition.message == message
+}
+
+fn clear(pass: &mut Pass<'_>) {
+    pass.status.conditions.retain(|condition| condition.type_ != conditions::STILL_FROZEN);
+}
+
+/// Somebody who knows has said that it goes on.
+fn is_forgotten(pass: &mut Pass<'_>, quiesce: &Quiesce) -> bool {
+    let annotations = pass.seen.source.metadata.annotations.as_ref();
+    let named = annotations.and_then(|all| all.get(names::FORGET_FREEZE));
+    if named != Some(&quiesce.sync_id) || quiesce.state != QuiesceState::Releasing {
+        return false;
+    }
+    let message = format!("The annotation {} says that the application goes on.", names::FORGET_FREEZE);
+    pass.note(Reason::Released, message);
+    pass.status.quiesce = None;
+    clear(pass);
+    true
+}
+
+fn call_id(quiesce: &Quiesce, release: &Release) -> String {
+    id(&("release", &quiesce.sync_id, quiesce.attempt, release.number, release.reason))
+}
+
+fn reason(reason: ReleaseReason) -> points::ReleaseReason {
+    match reason {
+        ReleaseReason::CutTaken => points::ReleaseReason::CutTaken,
+        ReleaseReason::CutFailed => points::ReleaseReason::CutFailed,
+        ReleaseReason::QuiesceFailed => points::ReleaseReason::QuiesceFailed,
+        ReleaseReason::WindowExpired => points::ReleaseReason::WindowExpired,
+        ReleaseReason::Cancelled => points::ReleaseReason::Cancelled,
+        ReleaseReason::ControllerRestarted => points::ReleaseReason::ControllerRestarted,
+        ReleaseReason::ObjectDeleted => points::ReleaseReason::ObjectDeleted,
+    }
+}
