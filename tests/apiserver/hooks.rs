@@ -2,10 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use scribe_crds::v1alpha1::{HookModule, HookModuleStatus, SourceStatus};
+use scribe_test_registry::{Access, Registry};
 use scribe_tests::component::Component;
 use scribe_tests::wait::await_condition;
 use serde_json::{Value, json};
@@ -266,5 +268,62 @@ async fn what_is_wrong_with_a_hook_is_said_and_can_be_put_right() -> Result<()> 
     world.api::<HookModule>().delete("nobody", &DeleteParams::default()).await?;
     let missed = |status: &SourceStatus| says(status, "HooksReady").0 == "HookModuleMissing";
     world.await_source("missing", "in want of its module", missed).await?;
+    Ok(())
+}
+
+/// An artifact with that module; its digest.
+fn push(registry: &Registry, wasm: &[u8]) -> String {
+    let config = br#"{"architecture":"wasm","os":"wasip2"}"#;
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {
+            "mediaType": "application/vnd.wasm.config.v0+json", "digest": registry.put_blob(config), "size": config.len()
+        },
+        "layers": [{ "mediaType": "application/wasm", "digest": registry.put_blob(wasm), "size": wasm.len() }]
+    });
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    registry.put_manifest("hooks/good", "1.0", media_type, manifest.to_string().as_bytes())
+}
+
+/// A module from a registry that wants a password: it is read as the ServiceAccount that the HookModule names, and by nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_is_pulled_from_a_registry() -> Result<()> {
+    let (registry, authority) = Registry::start_tls(Access::Token("u".into(), "p".into())).await?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("authority.pem");
+    std::fs::write(&file, authority)?;
+    let flags =
+        [format!("--hook-authorities-file={}", file.display()), "--hook-module-hosts=127.0.0.1".into()];
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let world = World::start_with(&[LEASE], &flags, true).await?;
+    let digest = push(&registry, &Component::new().build()?);
+    let reference = format!("{}/hooks/good:1.0@{digest}", registry.host());
+    let auth = json!({ "auths": { registry.host(): { "username": "u", "password": "p" } } }).to_string();
+    world.secret("pull", &[(".dockerconfigjson", &auth)]).await?;
+    let account: ServiceAccount = serde_json::from_value(json!({ "metadata": { "name": "puller" } }))?;
+    world.api::<ServiceAccount>().create(&PostParams::default(), &account).await?;
+    let oci = json!({ "reference": reference, "pullSecret": "pull", "serviceAccountName": "puller" });
+    world.hook_module("good", json!({ "oci": oci })).await?;
+    world.not_ready("good", "ModuleFetchFailed", "Secret pull, as ServiceAccount puller").await?;
+    let role: Role = serde_json::from_value(json!({
+        "metadata": { "name": "puller" },
+        "rules": [{ "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["pull"], "verbs": ["get"] }]
+    }))?;
+    world.api::<Role>().create(&PostParams::default(), &role).await?;
+    let binding: RoleBinding = serde_json::from_value(json!({
+        "metadata": { "name": "puller" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "puller" },
+        "subjects": [{ "kind": "ServiceAccount", "name": "puller", "namespace": "default" }]
+    }))?;
+    world.api::<RoleBinding>().create(&PostParams::default(), &binding).await?;
+    world.await_module("good", "ready", |status| ready(status).1 == "ModuleReady").await?;
+    // One that nobody has signed, and one from where nobody may go.
+    let mut signed = oci.clone();
+    signed["publicKeys"] = json!({ "secret": "pull", "key": ".dockerconfigjson" });
+    world.hook_module("keyless", json!({ "oci": signed })).await?;
+    world.not_ready("keyless", "ModuleFetchFailed", "Secret pull, key .dockerconfigjson").await?;
+    let inward = reference.replace("127.0.0.1", "localhost");
+    world.hook_module("inward", json!({ "oci": { "reference": inward } })).await?;
+    world.not_ready("inward", "ModuleFetchFailed", "--hook-module-hosts").await?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::ByteString;
@@ -13,14 +14,17 @@ use scribe_crds::v1alpha1::{HookModule, ReplicationDestination};
 use scribe_tests::cluster::repository;
 use scribe_tests::fixture::{chown, ordinary};
 use scribe_tests::site::{Site, status};
-use scribe_tests::wait::await_condition;
+use scribe_tests::wait::await_condition_within;
 use scribe_tests::world::{Span, with_pair};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::specs::{APP, destination, prepare, source, with};
 
-/// An example, in a ConfigMap, of which a HookModule is made. It is waited for until hooks can be made from it.
-async fn module(site: &Site, name: &str) -> Result<()> {
+/// How long a module may take to be compiled. One in Python takes its time, and another test may have the controller killed meanwhile.
+const COMPILED: Duration = Duration::from_mins(10);
+
+/// An example, in a ConfigMap, of which a HookModule with these capabilities is made. It is waited for until hooks can be made from it.
+pub async fn module(site: &Site, name: &str, capabilities: Option<Value>) -> Result<()> {
     let path = repository().join("target/hooks").join(format!("{name}.wasm"));
     let wasm = fs::read(&path).with_context(|| format!("{}: cargo xtask hooks makes it", path.display()))?;
     let map = ConfigMap {
@@ -31,16 +35,23 @@ async fn module(site: &Site, name: &str) -> Result<()> {
     site.api::<ConfigMap>().create(&PostParams::default(), &map).await?;
     let object = json!({
         "apiVersion": "scribe.dev/v1alpha1", "kind": "HookModule", "metadata": { "name": name },
-        "spec": { "configMap": { "name": name, "key": format!("{name}.wasm.gz") } }
+        "spec": {
+            "configMap": { "name": name, "key": format!("{name}.wasm.gz") }, "capabilities": capabilities
+        }
     });
     site.api::<HookModule>().create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+    await_ready(site, name).await
+}
+
+/// Waits until hooks can be made from a HookModule.
+pub async fn await_ready(site: &Site, name: &str) -> Result<()> {
     let is_ready = |module: Option<&HookModule>| {
         let status = module.and_then(|module| module.status.as_ref());
         status.is_some_and(|status| {
             status.conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True")
         })
     };
-    await_condition(&site.api::<HookModule>(), name, "ready", is_ready).await?;
+    await_condition_within(COMPILED, &site.api::<HookModule>(), name, "ready", is_ready).await?;
     Ok(())
 }
 
@@ -54,7 +65,7 @@ fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
 #[tokio::test]
 async fn a_rust_hook_tunes_the_transfer() -> Result<()> {
     with_pair("hook-tune", Span::OneCluster, |pair| async move {
-        module(&pair.source, "tune-rsync").await?;
+        module(&pair.source, "tune-rsync", None).await?;
         let volume = prepare(&pair, "ext4", destination("ext4", "1Gi"), |root| ordinary(root, APP)).await?;
         let cache = volume.path.join("cache");
         fs::create_dir(&cache)?;
@@ -88,7 +99,7 @@ async fn a_rust_hook_tunes_the_transfer() -> Result<()> {
 #[tokio::test]
 async fn a_javascript_hook_keeps_what_is_labelled() -> Result<()> {
     with_pair("hook-keep", Span::OneCluster, |pair| async move {
-        module(&pair.destination, "keep-by-label").await?;
+        module(&pair.destination, "keep-by-label", None).await?;
         let settings = json!({ "newest": 1, "labels": [{ "key": "tier", "value": "gold" }] });
         let hooks = json!({ "hooks": [
             { "module": "keep-by-label", "points": ["Retention"], "settings": settings }

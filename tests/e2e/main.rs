@@ -6,10 +6,12 @@
 mod classes;
 mod copy_methods;
 mod deletion;
+mod effects;
 mod faults;
 mod fidelity;
 mod guards;
 mod hooks;
+mod quiesce;
 mod refusals;
 mod replicate;
 mod specs;

@@ -10,6 +10,7 @@ use scribe_tests::images;
 use tracing::info;
 
 use crate::cluster::target_dir;
+use crate::hooks;
 use crate::process::cargo;
 
 /// The programs of Scribe's image, each of a package of the same name.
@@ -33,6 +34,8 @@ pub enum Kind {
     Postgres,
     /// A shell and tools, the workload of the tests
     Workload,
+    /// The example modules of hooks, to be mounted into the controller
+    Hooks,
 }
 
 pub fn run(command: &Command) -> Result<()> {
@@ -54,6 +57,7 @@ pub fn build(kind: Kind) -> Result<PathBuf> {
         Kind::Scribe => images::scribe(&build_programs()?),
         Kind::Postgres => images::postgres(),
         Kind::Workload => images::workload(),
+        Kind::Hooks => images::hooks(&hooks::modules()?),
     }
 }
 

@@ -112,11 +112,18 @@ async fn run_tier(tier: Tier, options: &Options) -> Result<()> {
 async fn end_to_end(options: &Options) -> Result<()> {
     hooks::ensure()?;
     let image = image::build(Kind::Scribe)?;
+    // What the tests of the first cluster run besides.
+    let others = [image::build(Kind::Postgres)?, image::build(Kind::Workload)?];
+    let modules = image::build(Kind::Hooks)?;
     let csi_driver = Some(target_dir().join("debug/scribe-test-csi"));
     for name in world::CLUSTERS {
         let cluster = Cluster::up(name, &ClusterOptions { csi_driver: csi_driver.clone() }).await?;
         cluster.import_image(&image)?;
-        world::install(&Kubectl::of(&cluster), "deploy/overlays/dev")
+        cluster.import_image(&modules)?;
+        if name == world::CLUSTERS[0] {
+            others.iter().try_for_each(|archive| cluster.import_image(archive))?;
+        }
+        world::install(&Kubectl::of(&cluster), "deploy/overlays/e2e")
             .await
             .with_context(|| format!("install Scribe on {name}"))?;
     }

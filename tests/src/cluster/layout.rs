@@ -11,6 +11,9 @@ const NODE_SUFFIX: &str = "-node";
 /// `sun_path` holds 108 bytes with its final zero.
 const MAX_SOCKET_PATH: usize = 107;
 
+/// The address at which pods of every cluster reach this machine.
+pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+
 /// The folder for everything that may be thrown away: `$XDG_CACHE_HOME/scribe`, or `~/.cache/scribe`.
 ///
 /// # Errors
@@ -156,7 +159,7 @@ impl Addresses {
     /// The bridge that joins all clusters, and its address on the host.
     pub const BRIDGE: &str = "scribe0";
     /// The host's address on the bridge.
-    pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+    pub const HOST: Ipv4Addr = HOST;
 
     /// # Errors
     /// The index is not between 1 and [`Self::MAX_INDEX`].

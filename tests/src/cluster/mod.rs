@@ -28,7 +28,7 @@ use kube::{Client, Config};
 pub use binaries::Binaries;
 pub use components::{api_server_flags, etcd_flags};
 pub use configs::PAUSE_IMAGE;
-pub use layout::{cache_dir, repository};
+pub use layout::{HOST, cache_dir, repository};
 pub use lock::Lock;
 pub use pki::{Authority, Identity};
 pub use prerequisites::{PACKAGES, ensure_all as ensure_prerequisites, ensure_installed, ensure_packages};

@@ -15,6 +15,8 @@ use crate::cluster::{PAUSE_IMAGE, cache_dir, repository};
 pub const SCRIBE_IMAGE: &str = "localhost/scribe:dev";
 /// PostgreSQL 15 in `/usr/lib/postgresql/15/bin`, with uid and gid 999 for it.
 pub const POSTGRES_IMAGE: &str = "localhost/scribe-postgres:dev";
+/// Modules of hooks, to be mounted.
+pub const HOOKS_IMAGE: &str = "localhost/scribe-hooks:dev";
 /// A shell and the tools of a file system's user.
 pub const WORKLOAD_IMAGE: &str = "localhost/scribe-workload:dev";
 
@@ -53,6 +55,20 @@ pub fn scribe(programs: &[PathBuf]) -> Result<PathBuf> {
     };
     let files = programs.iter().map(place).collect::<Result<Vec<_>>>()?;
     from_folder(SCRIBE_IMAGE, &repository().join("deploy/images/scribe"), files, Some("65532:65532"), PATH)
+}
+
+/// [`HOOKS_IMAGE`] with these modules in its root folder, each under its own file name.
+///
+/// # Errors
+/// A module does not exist, or the image cannot be built.
+pub fn hooks(modules: &[PathBuf]) -> Result<PathBuf> {
+    let place = |module: &PathBuf| {
+        let name = module.file_name().with_context(|| format!("{} is no module", module.display()))?;
+        Ok((module.clone(), name.to_string_lossy().into_owned()))
+    };
+    let files = modules.iter().map(place).collect::<Result<Vec<_>>>()?;
+    let config = Config::default();
+    Image { name: HOOKS_IMAGE.into(), packages: Vec::new(), overlay: None, files, config }.build()
 }
 
 /// [`POSTGRES_IMAGE`].
