@@ -28,7 +28,7 @@ mod metered;
 mod module;
 mod outcome;
 mod run;
-mod sanitize;
+pub mod sanitize;
 mod state;
 mod unpack;
 mod v0_1;

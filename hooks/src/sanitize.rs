@@ -1,7 +1,7 @@
 //! Text of modules, made fit for logs, statuses and terminals.
 
 /// Escapes control characters, and whatever turns or hides text, and cuts at `most` bytes.
-pub(crate) fn line(text: &str, most: usize) -> String {
+pub fn line(text: &str, most: usize) -> String {
     let mut line = String::with_capacity(text.len().min(most));
     for letter in text.chars() {
         let escaped: String =

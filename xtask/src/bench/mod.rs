@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what things cost, each next to something that anybody can repeat without Scribe.
 
+mod hooks;
 mod report;
 mod sync;
 
@@ -10,10 +11,13 @@ use clap::Subcommand;
 pub enum Command {
     /// The cost of a sync on a development cluster, step by step, next to plain rsync over ssh
     Sync(sync::Options),
+    /// The cost of hooks: calls, modules, and starts with many of them
+    Hooks(hooks::Options),
 }
 
 pub async fn run(command: &Command) -> Result<()> {
     match command {
         Command::Sync(options) => sync::run(options).await,
+        Command::Hooks(options) => hooks::run(options),
     }
 }

@@ -6,13 +6,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-/// One benchmark: Scribe, and what it is compared with.
+/// One benchmark: Scribe, and what it is compared with, which may be a goal.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
     pub name: String,
-    /// The median of Scribe's runs.
+    /// The median of Scribe's runs, unless the name says another.
     pub ours: f64,
-    /// The median of the runs that it is compared with.
+    /// The median of the runs that it is compared with, or the most that it may be.
     pub baseline: f64,
     pub unit: &'static str,
     /// `ours` by `baseline`.
@@ -22,8 +22,13 @@ pub struct Row {
 impl Row {
     /// A row of times, in seconds.
     pub fn seconds(name: &str, ours: f64, baseline: f64) -> Self {
+        Self::of(name, ours, baseline, "s")
+    }
+
+    /// A row in that unit.
+    pub fn of(name: &str, ours: f64, baseline: f64, unit: &'static str) -> Self {
         let (ours, baseline) = (milli(ours), milli(baseline));
-        Self { name: name.to_owned(), ours, baseline, unit: "s", ratio: milli(ours / baseline) }
+        Self { name: name.to_owned(), ours, baseline, unit, ratio: milli(ours / baseline) }
     }
 }
 
