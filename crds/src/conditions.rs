@@ -179,11 +179,11 @@ reasons! {
     HookSettingsInvalid Warning "The module of a hook refuses the hook's settings.", "Correct spec.hooks[].settings as the message says.";
     HookRightsMissing Warning "The ServiceAccount of a hook may not do what the HookModule grants.", "Bind a Role to the ServiceAccount as the message says, or remove the grant from spec.capabilities of the HookModule. Syncs go on meanwhile; the hook will be denied.";
     HookFuel Warning "A hook computed more than it may.", "Raise spec.limits.fuel of the HookModule, or ask the module's author.";
-    HookTimeout Warning "A hook took longer than it may.", "Raise spec.limits.pureTimeout of the HookModule, or ask the module's author.";
+    HookTimeout Warning "A hook took longer than it may.", "Raise the limit that the message names (spec.limits.pureTimeout, timeout or cpu of the HookModule), or ask the module's author.";
     HookMemory Warning "A hook wanted more memory than it may have.", "Raise spec.limits.memory of the HookModule, or ask the module's author.";
     HookTrap Warning "A hook broke down.", "Ask the module's author; the message says how it ended.";
     HookOutput Warning "A hook gave an answer that cannot be carried out.", "Ask the module's author; the message says what is wrong with it.";
-    HookDenied Warning "A hook failed after it was denied something.", "Read its words in the message.";
+    HookDenied Warning "A hook failed after it was denied something.", "The message names it: add it to spec.capabilities of the HookModule, or bind a Role to the hook's ServiceAccount.";
     HookUnavailable Warning "The controller could not run the hook now.", "Nothing; it is tried again.";
     HookFailed Warning "A hook said that it cannot give an answer.", "Read its words in the message.";
     ModuleReady Normal "The module is loaded, and hooks can be made from it.", "Nothing.";

@@ -41,12 +41,29 @@ pub struct FailedAttempt {
     /// How the cut was made.
     #[serde(default)]
     pub copy_method: SourceCopyMethod,
+    /// What was being done.
+    pub phase: FailedPhase,
     /// When it failed.
     pub since: Time,
     /// Why.
     pub failure: Failure,
     /// Whether another attempt follows unasked.
     pub retryable: bool,
+}
+
+/// What was being done when an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FailedPhase {
+    /// The Lifecycle hook was called before the sync.
+    PreSync,
+    /// The application was brought to rest.
+    Quiesce,
+    /// The copy was made.
+    Cut,
+    /// The data were sent.
+    Transfer,
+    /// The snapshot was cut.
+    Publish,
 }
 
 /// What a Failure hook said of an attempt that failed.

@@ -257,7 +257,7 @@ pub struct SourceStatus {
     /// What the source is doing now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// What holds now: `Synchronizing`, `WithinRPO`, `Degraded`, and with hooks `HooksReady`.
+    /// What holds now: `Synchronizing`, `WithinRPO`, `Degraded`, with hooks `HooksReady`, and `StillFrozen` while an application is not let go on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::conditions_schema")]
     pub conditions: Vec<Condition>,

@@ -10,7 +10,8 @@ use crate::text::{clean, sentences};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_crds::conditions::Reason;
 use scribe_crds::v1alpha1::{
-    CurrentSync, FailedAttempt, Failure, FailureReaction, Phase, ReactionRecord, Suspended,
+    CurrentSync, FailedAttempt, FailedPhase, Failure, FailureReaction, Phase, ReactionRecord, ReleaseReason,
+    Suspended,
 };
 use scribe_hooks_contract::context::Trigger;
 use scribe_hooks_contract::points::{self, FailureReport, Point, Reaction};
@@ -25,7 +26,9 @@ pub fn due(pass: &mut Pass<'_>, sync: &CurrentSync, reason: Reason, message: &st
     if pass.roll.at(Point::Failure).is_none() {
         return;
     }
+    let phase = phase(pass, sync, reason);
     pass.status.failed_attempt = Some(FailedAttempt {
+        phase,
         sync_id: sync.id.clone(),
         attempt: sync.attempt,
         trigger: sync.trigger,
@@ -112,7 +115,7 @@ fn told(module: &str, failure: &HookFailure) -> Trouble {
 
 fn report(failed: &FailedAttempt) -> FailureReport {
     FailureReport {
-        phase: phase(&failed.failure.reason),
+        phase: told_phase(failed.phase),
         code: failed.failure.reason.clone(),
         message: failed.failure.message.clone(),
         mover_exit: None,
@@ -120,26 +123,30 @@ fn report(failed: &FailedAttempt) -> FailureReport {
     }
 }
 
-/// What was being done when that happened.
-fn phase(reason: &str) -> points::Phase {
-    match reason.parse() {
-        Ok(
-            Reason::QuiesceLost
-            | Reason::QuiesceWindowExpired
-            | Reason::QuiesceTooWeak
-            | Reason::HookRejected,
-        ) => points::Phase::Quiesce,
-        Ok(
-            Reason::CutTimeout
-            | Reason::CutFailed
-            | Reason::CutVanished
-            | Reason::ObjectRefused
-            | Reason::QuotaExceeded,
-        ) => points::Phase::Cut,
-        Ok(Reason::AwaitingPublication | Reason::PublicationFailed | Reason::PublicationTimeout) => {
-            points::Phase::Publish
+/// What was being done when that happened: by how far the attempt had come, where the reason does not say it.
+fn phase(pass: &Pass<'_>, sync: &CurrentSync, reason: Reason) -> FailedPhase {
+    let quiesce = pass.status.quiesce.as_ref();
+    let release = quiesce.filter(|quiesce| quiesce.sync_id == sync.id).and_then(|it| it.release.as_ref());
+    match reason {
+        Reason::QuiesceLost | Reason::QuiesceWindowExpired | Reason::QuiesceTooWeak => FailedPhase::Quiesce,
+        Reason::CutTimeout | Reason::CutFailed | Reason::CutVanished => FailedPhase::Cut,
+        Reason::AwaitingPublication | Reason::PublicationFailed | Reason::PublicationTimeout => {
+            FailedPhase::Publish
         }
-        _ => points::Phase::Transfer,
+        _ if !sync.pre_synced && pass.roll.at(Point::Lifecycle).is_some() => FailedPhase::PreSync,
+        _ if release.is_some_and(|it| it.reason == ReleaseReason::QuiesceFailed) => FailedPhase::Quiesce,
+        _ if sync.cut.is_none() => FailedPhase::Cut,
+        _ => FailedPhase::Transfer,
+    }
+}
+
+fn told_phase(phase: FailedPhase) -> points::Phase {
+    match phase {
+        FailedPhase::PreSync => points::Phase::PreSync,
+        FailedPhase::Quiesce => points::Phase::Quiesce,
+        FailedPhase::Cut => points::Phase::Cut,
+        FailedPhase::Transfer => points::Phase::Transfer,
+        FailedPhase::Publish => points::Phase::Publish,
     }
 }
 

@@ -40,7 +40,7 @@ impl World {
         let mut points = vec!["Decision", "Transfer", "Lifecycle", "Failure"];
         // What one controller does for another that was stopped in the middle is not for the core to know; and nobody uses the claim, so that a copy
         // that waits for a pod would wait for ever.
-        if self.sources.len() == 1 && !self.west.storage.waits_for_consumer && self.dice.one_in(2) {
+        if self.sources.len() == 1 && !self.west.storage.waits_for_consumer {
             points.push("Quiesce");
         }
         let asks = json!([{"module": MODULE, "points": points, "onError": on_error}]);

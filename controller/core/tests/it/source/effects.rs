@@ -1,8 +1,8 @@
 //! Hooks before and after a sync, and after an attempt that failed.
 
 use super::world::{World, job, yaml};
-use crate::hooks::{Modules, Said};
-use scribe_crds::v1alpha1::{FailureReaction, ReactionRecord};
+use crate::hooks::{Known, Modules, Said};
+use scribe_crds::v1alpha1::{FailedPhase, FailureReaction, ReactionRecord};
 use scribe_hooks_contract::points::{Point, Reaction};
 use scribe_hooks_contract::reason::Reason;
 use scribe_mover_contract::peer::Comparison;
@@ -149,6 +149,37 @@ fn the_hook_after_a_sync_is_given_up_and_that_is_told() {
     let ready = world.status().conditions.into_iter().find(|it| it.type_ == "HooksReady").unwrap();
     assert!(ready.message.contains("503"), "{}", ready.message);
     assert!(world.status().current_sync.is_none() && world.status().recovery_point.is_some());
+}
+
+/// A hook is told what was being done, also where the reason is one of any hook.
+#[test]
+fn a_hook_hears_what_was_being_done() {
+    let spec = |point: &str| {
+        format!(
+            "{{sourcePVC: data, trigger: {{manual: one}}, rsync: {{sshKeys: db-keys}},
+              hooks: [{{module: notify, points: [Failure]}}, {{module: other, points: [{point}]}}]}}"
+        )
+    };
+    for (point, expected) in
+        [(Point::Lifecycle, FailedPhase::PreSync), (Point::Quiesce, FailedPhase::Quiesce)]
+    {
+        let mut world = World::new(&spec(&format!("{point:?}")));
+        world.modules(|modules| {
+            *modules = Modules::one("notify", &[Point::Failure]);
+            modules.modules.insert("other".to_owned(), Known::Ready(vec![point]));
+            modules.says.pre_sync = fails(Reason::HookTrap, "unreachable");
+            modules.says.quiesce = fails(Reason::HookTrap, "unreachable");
+            modules.says.release = Some(Said::Answers(()));
+        });
+        world.settle("it breaks");
+        let failed = world.status().failed_attempt.unwrap_or_else(|| panic!("{}", world.transcript));
+        assert_eq!((failed.phase, failed.failure.reason.as_str()), (expected, "HookTrap"));
+    }
+    let mut world = World::new(FAILURE);
+    world.modules(|modules| *modules = Modules::one("notify", &[Point::Failure]));
+    run(&mut world);
+    lose(&mut world);
+    assert_eq!(world.status().failed_attempt.unwrap().phase, FailedPhase::Transfer);
 }
 
 #[test]

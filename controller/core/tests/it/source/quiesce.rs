@@ -436,3 +436,41 @@ fn a_missing_right_is_told() {
     assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "HookRightsMissing"));
     assert!(ready.message.contains("may not create pods/exec"), "{}", ready.message);
 }
+
+/// A snapshot is cut when it has a time: the application goes on then, and not when the snapshot is ready, or a claim made from it.
+#[test]
+fn a_snapshot_ends_the_window_when_it_is_cut() {
+    let mut world = world(&SPEC.replace("{sshKeys: db-keys}", "{sshKeys: db-keys, copyMethod: Snapshot}"));
+    for _ in 0..6 {
+        if world.seen.snapshots.is_empty() {
+            world.pass("to the cut");
+        }
+    }
+    world.pass("recorded");
+    assert_eq!(state(&world), Some(QuiesceState::Frozen));
+    let time = world.now.to_string();
+    world.cut_snapshot(&time, "Delete");
+    let calls = releases(&mut world, "it is cut, and not ready");
+    assert_eq!(calls, [(points::ReleaseReason::CutTaken, Some("t1".to_owned()), 1)]);
+    world.pass("released");
+    assert_eq!((world.status().quiesce, world.sync().consistency), (None, Some(Consistency::Application)));
+    assert!(world.seen.pods.is_empty(), "{}", world.transcript);
+}
+
+/// One that gets its time too late is discarded, as a clone is.
+#[test]
+fn a_snapshot_that_is_cut_too_late_is_not_used() {
+    let mut world = world(&SPEC.replace("{sshKeys: db-keys}", "{sshKeys: db-keys, copyMethod: Snapshot}"));
+    for _ in 0..6 {
+        if world.seen.snapshots.is_empty() {
+            world.pass("to the cut");
+        }
+    }
+    world.pass("recorded");
+    world.later(30);
+    let calls = releases(&mut world, "the window is over");
+    assert_eq!(calls, [(points::ReleaseReason::WindowExpired, Some("t1".to_owned()), 1)]);
+    world.settle("it is discarded");
+    assert!(world.seen.snapshots.is_empty() && world.seen.pods.is_empty(), "{}", world.transcript);
+    assert_eq!((world.sync().attempt, world.sync().consistency), (2, None));
+}
