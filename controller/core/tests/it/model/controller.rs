@@ -3,6 +3,7 @@
 use super::api::{Kind, WriteError, at, name, uid};
 use super::apply::{Writer, act};
 use super::hooks::{self, Calls};
+use super::lies::Lie;
 use super::refusals::Refusals;
 use super::rest;
 use super::world::{NAME, World};
@@ -128,6 +129,16 @@ impl<S: Side> Controller<S> {
         }
     }
 
+    /// All that it knows is lost, and so is what was held by its process.
+    pub fn die(&mut self, world: &mut World) {
+        let calls = std::mem::take(&mut self.asking.calls);
+        *self = Self::default();
+        if world.lie == Some(Lie::RememberedRest) {
+            self.asking.calls = calls;
+        }
+        world.controller_dies();
+    }
+
     fn decide(&mut self, world: &mut World, glance: S::Glance) -> String {
         world.passes += 1;
         let clock = if S::IN_WEST { world.west.api.clock } else { world.east.api.clock };
@@ -183,8 +194,7 @@ impl<S: Side> Controller<S> {
             Step::Status(_) => "status".to_owned(),
         };
         if world.faults && world.dice.one_in(40) {
-            *self = Self::default();
-            world.controller_dies();
+            self.die(world);
             return format!("dies before: {what}");
         }
         let fault = if world.faults { world.dice.roll(40) } else { 40 };

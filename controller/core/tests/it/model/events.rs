@@ -35,13 +35,17 @@ impl World {
         let trigger: serde_json::Value = serde_json::from_str(trigger).unwrap();
         let comparison = if self.dice.one_in(2) { "Metadata" } else { "Content" };
         // Tests of the test are to be as short as without hooks.
-        let is_hooked = self.lie.is_none() && self.dice.one_in(3);
+        let is_rest = self.lie == Some(Lie::RememberedRest);
+        let is_hooked = is_rest || (self.lie.is_none() && self.dice.one_in(3));
         let on_error = if self.dice.one_in(2) { "Fail" } else { "Continue" };
         let mut points = vec!["Decision", "Transfer", "Lifecycle", "Failure"];
         // What one controller does for another that was stopped in the middle is not for the core to know; and nobody uses the claim, so that a copy
         // that waits for a pod would wait for ever.
         if self.sources.len() == 1 && !self.west.storage.waits_for_consumer {
             points.push("Quiesce");
+        }
+        if is_rest {
+            points = vec!["Quiesce"];
         }
         let asks = json!([{"module": MODULE, "points": points, "onError": on_error}]);
         let hooks = if is_hooked { asks } else { json!([]) };
@@ -83,6 +87,9 @@ impl World {
             Some(Lie::RepeatedCommit) if self.dice.one_in(30) => return self.commit_again(),
             Some(Lie::AppliedCut) if self.dice.one_in(30) => {
                 return self.take_away::<PersistentVolumeClaim>(true);
+            }
+            Some(Lie::RememberedRest) if self.application.is_at_rest() && self.dice.one_in(30) => {
+                return self.kill_controller();
             }
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! What goes wrong, for a moment or until it is relieved.
 
 use super::api::{Kind, label, name, uid};
-use super::events::pick;
+use super::events::{pick, with};
 use super::storage::{is_published, phase};
 use super::world::World;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
@@ -11,7 +11,7 @@ use scribe_crds::snapshots::VolumeSnapshot;
 impl World {
     /// Something goes wrong.
     pub fn fault(&mut self) -> Option<String> {
-        match self.dice.roll(21) {
+        match self.dice.roll(22) {
             0 | 18 => {
                 let minutes = i64::try_from(self.dice.roll(41)).unwrap() - 20;
                 let in_west = self.dice.one_in(2);
@@ -65,6 +65,7 @@ impl World {
             }
             15..=17 => self.stop_controller(),
             19 | 20 => self.lose_node(),
+            21 => self.kill_controller(),
             _ => None,
         }
     }
@@ -89,6 +90,13 @@ impl World {
         };
         *controller = until;
         Some(format!("{side} controller {place} is stopped until step {until}"))
+    }
+
+    /// A source's controller dies, wherever it is.
+    pub fn kill_controller(&mut self) -> Option<String> {
+        let place = self.dice.place(self.sources.len())?;
+        with(self, |world| &mut world.sources, place, |world, it| it.die(world));
+        Some(format!("source controller {place} dies"))
     }
 
     /// What no mover does: a commit is put to the controller once more.

@@ -13,4 +13,6 @@ pub enum Lie {
     AppliedCut,
     /// A commit is heard, and recorded, once more after the next session has begun.
     RepeatedCommit,
+    /// A controller that died still remembers that it holds an application at rest.
+    RememberedRest,
 }

@@ -165,6 +165,11 @@ fn pruning_before_publication_is_found() {
 }
 
 #[test]
+fn a_remembered_rest_is_found() {
+    finds(Lie::RememberedRest, &["is said to be of an application at rest, and is not"]);
+}
+
+#[test]
 fn an_applied_cut_is_found() {
     finds(
         Lie::AppliedCut,

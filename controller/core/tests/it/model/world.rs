@@ -87,7 +87,8 @@ impl World {
             retry_base: if dice.one_in(2) { 2 } else { 10 },
             ..Settings::default()
         };
-        let controllers = if dice.one_in(2) { 2 } else { 1 };
+        let is_rest = lie == Some(Lie::RememberedRest);
+        let controllers = if dice.one_in(2) && !is_rest { 2 } else { 1 };
         let mut world = Self {
             now: 1_772_582_400,
             west,
@@ -113,6 +114,9 @@ impl World {
             written: 0,
             tags: 0,
         };
+        if is_rest {
+            world.west.storage.waits_for_consumer = false;
+        }
         world.pass_time(0);
         world
     }
