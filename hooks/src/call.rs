@@ -167,10 +167,9 @@ impl Pure {
         verify: bool,
     ) -> Called<Vec<Keep>> {
         retention::sort(&mut points);
-        let first = self.choose_once(ctx.clone(), points.clone()).await;
-        if !verify || first.outcome.is_err() {
-            return first;
-        }
+        let again = verify.then(|| (ctx.clone(), points.clone()));
+        let first = self.choose_once(ctx, points).await;
+        let Some((ctx, points)) = again.filter(|_| first.outcome.is_ok()) else { return first };
         let second = self.choose_once(ctx, points).await;
         first.checked("choose", |answer| match second.outcome {
             Ok(again) if again == answer => Ok(answer),
@@ -180,13 +179,13 @@ impl Pure {
     }
 
     async fn choose_once(&self, ctx: Context, points: Vec<ReplicaPoint>) -> Called<Vec<Keep>> {
-        let given = points.clone();
+        let ids: Vec<String> = points.iter().map(|point| point.id.clone()).collect();
         let called = self
             .at(Point::Retention, "choose", ctx, |module, store, instance, ctx| {
-                Box::pin(module.exports.choose(store, instance, ctx, given))
+                Box::pin(module.exports.choose(store, instance, ctx, points))
             })
             .await;
-        called.settled("choose").checked("choose", |keeps| check::keeps(&points, keeps))
+        called.settled("choose").checked("choose", |keeps| check::keeps(&ids, keeps))
     }
 }
 
@@ -229,6 +228,7 @@ impl Effectful {
             grants: self.grants.clone(),
             namespace: ctx.replication.object.namespace.clone(),
             may_freeze: function == "quiesce",
+            is_release: function == "release",
             events_left: fixed::EVENTS,
             exec_output_left: fixed::EXEC_OUTPUT_BYTES,
             http_left: fixed::HTTP_BODY_BYTES,

@@ -2,7 +2,7 @@
 
 use scribe_hooks_contract::limits::fixed;
 use scribe_hooks_contract::points::{Frozen, Info, Problem, Reaction, TransferOptions, Verdict};
-use scribe_hooks_contract::retention::{self, Keep, ReplicaPoint};
+use scribe_hooks_contract::retention::{self, Keep};
 
 use crate::sanitize;
 
@@ -86,8 +86,8 @@ pub(crate) fn options(options: TransferOptions) -> Result<TransferOptions, Strin
     Ok(options)
 }
 
-pub(crate) fn keeps(points: &[ReplicaPoint], keeps: Vec<Keep>) -> Result<Vec<Keep>, String> {
-    retention::check(points, &keeps).map_err(|error| error.to_string())?;
+pub(crate) fn keeps(ids: &[String], keeps: Vec<Keep>) -> Result<Vec<Keep>, String> {
+    retention::check(ids.iter().map(String::as_str), &keeps).map_err(|error| error.to_string())?;
     let clean = |keep: Keep| Keep { id: keep.id, reason: sanitize::line(&keep.reason, REASON_BYTES) };
     Ok(keeps.into_iter().map(clean).collect())
 }

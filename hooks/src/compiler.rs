@@ -125,8 +125,8 @@ impl Compiler {
         let died_of = |signal: Signal| status.signal() == Some(signal.as_raw());
         if status.code() == Some(INVALID.into()) {
             LoadError::Invalid(words)
-        } else if died_of(Signal::XCPU) || died_of(Signal::KILL) {
-            LoadError::CompileTime { after: self.limits.cpu }
+        } else if died_of(Signal::XCPU) {
+            LoadError::CompileCpu { after: self.limits.cpu }
         } else if status.code() == Some(NO_MEMORY.into())
             || died_of(Signal::ABORT)
             || died_of(Signal::SEGV)
@@ -188,18 +188,19 @@ fn confine() -> std::io::Result<()> {
         let text = std::env::var(name).ok()?;
         text.parse::<u64>().ok()
     };
-    let most = |count| Rlimit { current: Some(count), maximum: Some(count) };
+    let most = |count, maximum| Rlimit { current: Some(count), maximum: Some(maximum) };
     let missing = |name| std::io::Error::other(format!("{name} is not set"));
     let memory = number(MEMORY_VARIABLE).ok_or_else(|| missing(MEMORY_VARIABLE))?;
     let cpu = number(CPU_VARIABLE).ok_or_else(|| missing(CPU_VARIABLE))?;
-    for (resource, limit) in [
-        (Resource::As, memory),
-        (Resource::Cpu, cpu),
+    for (resource, limit, maximum) in [
+        (Resource::As, memory, memory),
+        // At the first it is told what for it dies, at the second it is killed.
+        (Resource::Cpu, cpu, cpu + 1),
         // Pipes are not files.
-        (Resource::Fsize, 0),
-        (Resource::Core, 0),
+        (Resource::Fsize, 0, 0),
+        (Resource::Core, 0, 0),
     ] {
-        rustix::process::setrlimit(resource, most(limit))?;
+        rustix::process::setrlimit(resource, most(limit, maximum))?;
     }
     // Whoever waits for a sync goes first.
     rustix::process::nice(10)?;

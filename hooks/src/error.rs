@@ -36,9 +36,15 @@ pub enum LoadError {
     /// It is WASM that breaks the rules.
     #[error("the module is not a valid component: {0}")]
     Invalid(String),
-    /// Compiling it takes too long.
+    /// Compiling it takes too long, perhaps for want of a processor.
     #[error("the module was not compiled within {}: make it smaller", Span(*.after))]
     CompileTime {
+        /// What is allowed.
+        after: std::time::Duration,
+    },
+    /// Compiling it takes too much of a processor, whenever it is tried.
+    #[error("compiling the module computes for more than {}: make it smaller", Span(*.after))]
+    CompileCpu {
         /// What is allowed.
         after: std::time::Duration,
     },
@@ -131,6 +137,7 @@ impl LoadError {
             | Self::CoreModule
             | Self::NotWasm
             | Self::Invalid(_)
+            | Self::CompileCpu { .. }
             | Self::CompileMemory { .. }
             | Self::CompiledTooLarge { .. }
             | Self::Unfit(_)

@@ -37,7 +37,7 @@ mod wasi;
 pub use cache::{Cache, CacheError};
 pub use call::{Effectful, Pure};
 pub use compiler::{CompileLimits, Compiler, worker_main};
-pub use engine::{Engine, EngineError, TICK};
+pub use engine::{Engine, EngineError};
 pub use error::LoadError;
 pub use host::Host;
 pub use load::{DEFAULT_MODULE_BYTES, Loader, MOST_MODULE_BYTES};

@@ -116,6 +116,19 @@ mod tests {
     }
 
     #[test]
+    fn nobody_writes_lines_that_look_like_others() {
+        let log = Log::default();
+        log.push(Level::Info, "m", &[("a\nb".into(), "\u{1b}[31m\r\n2026 ERROR".into())]);
+        log.write(Stream::Stdout, b"x\x1b[31m\rERROR\n");
+        let (lines, _) = log.take();
+        let [line, written] = &lines[..] else { panic!("{lines:?}") };
+        let (name, value) = &line.fields[0];
+        for text in [name, value, &written.message] {
+            assert!(!text.contains(char::is_control), "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_flood_is_dropped_and_counted() {
         let log = Log::default();
         for _ in 0..100_000 {

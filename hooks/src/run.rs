@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Engine as WasmEngine, Store};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, SLICE};
 use crate::fault::{Fault, Limits};
 use crate::metered::Metered;
 use crate::outcome::{CallError, Called, Usage};
@@ -38,7 +38,11 @@ pub(crate) async fn run<T: Send>(
     work: Work<T>,
 ) -> Called<T> {
     let Setup { function, limits, start } = setup;
-    let places = if start.effects.is_none() { &engine.places.pure } else { &engine.places.effectful };
+    let places = match &start.effects {
+        None => &engine.places.pure,
+        Some(effects) if effects.is_release => &engine.places.releases,
+        Some(_) => &engine.places.effectful,
+    };
     let _place = match place(places, limits.time).await {
         Ok(place) => place,
         Err(detail) => return Called::not_run(CallError::Unavailable { function, detail }),
@@ -93,8 +97,8 @@ fn store(engine: &WasmEngine, limits: &Limits, start: Start) -> wasmtime::Result
     store.limiter(|state| &mut state.limiter);
     store.set_fuel(limits.fuel)?;
     store.set_hostcall_fuel(fixed::HOSTCALL_BYTES);
-    store.set_epoch_deadline(1);
-    // At every tick others get their turn, and it is looked at how much was computed.
-    store.epoch_deadline_async_yield_and_update(1);
+    store.set_epoch_deadline(SLICE);
+    // Then others get their turn, and it is looked at how much was computed.
+    store.epoch_deadline_async_yield_and_update(SLICE);
     Ok(store)
 }

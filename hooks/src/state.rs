@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use crate::effects::Denies;
 use crate::host::Host;
 use crate::limiter::Limiter;
 use crate::log::Log;
@@ -47,6 +48,8 @@ pub(crate) struct Effects {
     pub namespace: String,
     /// Whether this is `quiesce`.
     pub may_freeze: bool,
+    /// Whether an application stands still until it is over.
+    pub is_release: bool,
     pub events_left: u64,
     pub exec_output_left: u64,
     pub http_left: u64,
@@ -113,6 +116,14 @@ impl CallState {
             self.denied.push(why.clone());
         }
         why
+    }
+
+    /// What the host answered. That it denied something, as for want of a right, is remembered too.
+    pub fn heard<T, E: Denies>(&mut self, answer: Result<T, E>) -> Result<T, E> {
+        if let Some(why) = answer.as_ref().err().and_then(Denies::denied) {
+            self.denied(Denied::because(why.to_owned()));
+        }
+        answer
     }
 
     /// How long the call may still take.

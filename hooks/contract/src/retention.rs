@@ -77,8 +77,8 @@ pub fn sort(points: &mut [ReplicaPoint]) {
 /// # Errors
 ///
 /// Names the replica that is unknown, or named twice.
-pub fn check(points: &[ReplicaPoint], answer: &[Keep]) -> Result<(), KeepError> {
-    let known: BTreeSet<&str> = points.iter().map(|point| point.id.as_str()).collect();
+pub fn check<'a>(ids: impl IntoIterator<Item = &'a str>, answer: &[Keep]) -> Result<(), KeepError> {
+    let known: BTreeSet<&str> = ids.into_iter().collect();
     let mut named = BTreeSet::new();
     for keep in answer {
         // Only the start of a name that we do not know: it is the module's text.
@@ -107,7 +107,7 @@ impl Plan {
         also: &BTreeSet<String>,
         most: Option<usize>,
     ) -> Result<Self, KeepError> {
-        check(points, answer)?;
+        check(points.iter().map(|point| point.id.as_str()), answer)?;
         let mut points = points.to_vec();
         sort(&mut points);
         let newest = points.iter().rposition(|point| point.ready).unwrap_or(0);
@@ -210,10 +210,9 @@ mod tests {
 
     #[test]
     fn unknown_and_repeated_names_are_refused() {
-        let points = [point("a", 1), point("b", 2)];
-        assert_eq!(check(&points, &[keep("x")]), Err(KeepError::Unknown("x".into())));
-        assert_eq!(check(&points, &[keep("a"), keep("a")]), Err(KeepError::Twice("a".into())));
-        assert_eq!(check(&points, &[keep("a"), keep("b")]), Ok(()));
+        assert_eq!(check(["a", "b"], &[keep("x")]), Err(KeepError::Unknown("x".into())));
+        assert_eq!(check(["a", "b"], &[keep("a"), keep("a")]), Err(KeepError::Twice("a".into())));
+        assert_eq!(check(["a", "b"], &[keep("a"), keep("b")]), Ok(()));
     }
 
     #[test]

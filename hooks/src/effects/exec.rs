@@ -32,7 +32,7 @@ impl CallState {
         let (most, limit) = (command.max_output as usize, seconds(command.timeout_seconds));
         let ran = within(limit, self.patience(), host.exec(permit, command)).await;
         let Some(Ok(mut outcomes)) = ran else {
-            return Ok(ran.unwrap_or(Err(ExecError::TimedOut)));
+            return Ok(self.heard(ran.unwrap_or(Err(ExecError::TimedOut))));
         };
         let mut left = usize::try_from(left).unwrap_or(usize::MAX);
         for outcome in &mut outcomes {

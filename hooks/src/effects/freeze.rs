@@ -14,16 +14,16 @@ use crate::state::CallState;
 /// A command's own time is followed by what it takes to see its end.
 const GRACE: Duration = Duration::from_secs(5);
 
-async fn frozen(
-    limit: Duration,
-    remaining: Duration,
-    work: impl Future<Output = Result<(), FreezeError>>,
-) -> Answer<(), FreezeError> {
-    let done = within(limit, remaining, work).await;
-    Ok(done.unwrap_or_else(|| Err(FreezeError::Failed("it took too long".to_owned()))))
-}
-
 impl CallState {
+    async fn frozen(
+        &mut self,
+        limit: Duration,
+        work: impl Future<Output = Result<(), FreezeError>>,
+    ) -> Answer<(), FreezeError> {
+        let done = within(limit, self.patience(), work).await;
+        Ok(self.heard(done.unwrap_or_else(|| Err(FreezeError::Failed("it took too long".to_owned())))))
+    }
+
     /// Is this the time for it?
     fn open(&mut self, name: &'static str) -> Answer<(), FreezeError> {
         self.count(name)?;
@@ -39,9 +39,7 @@ impl CallState {
             return Ok(Err(error));
         }
         match self.permit_kube("freeze.scale-down", Verb::Scale, &workload) {
-            Ok((host, permit)) => {
-                frozen(PATIENCE, self.patience(), host.freeze_scale_down(permit, replicas)).await
-            }
+            Ok((host, permit)) => self.frozen(PATIENCE, host.freeze_scale_down(permit, replicas)).await,
             Err(denied) => Ok(Err(FreezeError::Denied(self.denied(denied)))),
         }
     }
@@ -58,9 +56,7 @@ impl CallState {
         let permitted = check_annotation(&key)
             .and_then(|()| self.permit_kube("freeze.annotate", Verb::Annotate, &target));
         match permitted {
-            Ok((host, permit)) => {
-                frozen(PATIENCE, self.patience(), host.freeze_annotate(permit, key, value)).await
-            }
+            Ok((host, permit)) => self.frozen(PATIENCE, host.freeze_annotate(permit, key, value)).await,
             Err(denied) => Ok(Err(FreezeError::Denied(self.denied(denied)))),
         }
     }
@@ -70,9 +66,7 @@ impl CallState {
             return Ok(Err(error));
         }
         match self.permit_kube("freeze.suspend-cronjob", Verb::Suspend, &target) {
-            Ok((host, permit)) => {
-                frozen(PATIENCE, self.patience(), host.freeze_suspend_cronjob(permit)).await
-            }
+            Ok((host, permit)) => self.frozen(PATIENCE, host.freeze_suspend_cronjob(permit)).await,
             Err(denied) => Ok(Err(FreezeError::Denied(self.denied(denied)))),
         }
     }
@@ -89,7 +83,7 @@ impl CallState {
         match self.permit_exec("freeze.exec-with-undo", &target, &[&apply, &undo]) {
             Ok((host, permit)) => {
                 let limit = seconds(apply.timeout_seconds) + GRACE;
-                frozen(limit, self.patience(), host.freeze_exec_with_undo(permit, apply, undo)).await
+                self.frozen(limit, host.freeze_exec_with_undo(permit, apply, undo)).await
             }
             Err(denied) => Ok(Err(FreezeError::Denied(self.denied(denied)))),
         }
@@ -112,7 +106,7 @@ impl CallState {
         match self.permit_exec("freeze.hold-session", &target, &[&command]) {
             Ok((host, permit)) => {
                 let limit = seconds(command.timeout_seconds) + GRACE;
-                frozen(limit, self.patience(), host.freeze_hold_session(permit, command, ready_marker)).await
+                self.frozen(limit, host.freeze_hold_session(permit, command, ready_marker)).await
             }
             Err(denied) => Ok(Err(FreezeError::Denied(self.denied(denied)))),
         }

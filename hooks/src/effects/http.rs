@@ -29,7 +29,7 @@ impl CallState {
         let sent = within(limit, self.patience(), host.http_send(permit, request, left)).await;
         let response = match sent {
             Some(Ok(response)) => response,
-            Some(Err(error)) => return Ok(Err(error)),
+            Some(Err(error)) => return Ok(self.heard(Err(error))),
             None => return Ok(Err(HttpError::TimedOut)),
         };
         let header_bytes: usize = response.headers.iter().map(|(name, value)| name.len() + value.len()).sum();

@@ -49,7 +49,7 @@ impl CallState {
             return Ok(Err(error));
         }
         let got = within(PATIENCE, self.patience(), host.kube_get(permit, pointer)).await;
-        Ok(got.unwrap_or_else(no_answer).and_then(bounded))
+        Ok(self.heard(got.unwrap_or_else(no_answer)).and_then(bounded))
     }
 
     pub async fn kube_list(&mut self, query: ListQuery) -> Answer<Vec<String>, KubeError> {
@@ -64,7 +64,7 @@ impl CallState {
         };
         let limit = permit.limit as usize;
         let listed = within(PATIENCE, self.patience(), host.kube_list(permit)).await;
-        Ok(listed.unwrap_or_else(no_answer).and_then(|objects| {
+        Ok(self.heard(listed.unwrap_or_else(no_answer)).and_then(|objects| {
             let bytes: usize = objects.iter().map(String::len).sum();
             if bytes > fixed::KUBE_ANSWER_BYTES || objects.len() > limit {
                 Err(KubeError::TooLarge(fixed::KUBE_ANSWER_BYTES as u64))
@@ -85,7 +85,7 @@ impl CallState {
             Err(error) => return Ok(Err(error)),
         };
         let patched = within(PATIENCE, self.patience(), host.kube_patch(permit, kind, body)).await;
-        Ok(patched.unwrap_or_else(no_answer).and_then(bounded))
+        Ok(self.heard(patched.unwrap_or_else(no_answer)).and_then(bounded))
     }
 
     pub async fn kube_annotate(
@@ -102,7 +102,7 @@ impl CallState {
             return Ok(Err(KubeError::Denied(self.denied(denied))));
         }
         let annotated = within(PATIENCE, self.patience(), host.kube_annotate(permit, key, value)).await;
-        Ok(annotated.unwrap_or_else(no_answer))
+        Ok(self.heard(annotated.unwrap_or_else(no_answer)))
     }
 
     pub async fn kube_scale(&mut self, target: ObjectRef, replicas: u32) -> Answer<u32, KubeError> {
@@ -111,7 +111,7 @@ impl CallState {
             Err(error) => return Ok(Err(error)),
         };
         let scaled = within(PATIENCE, self.patience(), host.kube_scale(permit, replicas)).await;
-        Ok(scaled.unwrap_or_else(no_answer))
+        Ok(self.heard(scaled.unwrap_or_else(no_answer)))
     }
 
     pub async fn kube_wait_for(
@@ -129,7 +129,8 @@ impl CallState {
             return Ok(Err(error));
         }
         let wait = host.kube_wait_for(permit, pointer, equals, timeout_seconds);
-        Ok(within(seconds(timeout_seconds), self.patience(), wait).await.unwrap_or(Ok(false)))
+        let waited = within(seconds(timeout_seconds), self.patience(), wait).await;
+        Ok(self.heard(waited.unwrap_or(Ok(false))))
     }
 }
 

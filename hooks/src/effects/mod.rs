@@ -12,7 +12,7 @@ mod state;
 use std::future::Future;
 use std::time::Duration;
 
-use scribe_hooks_contract::effects::{Event, Level};
+use scribe_hooks_contract::effects::{Event, ExecError, FreezeError, HttpError, KubeError, Level};
 use scribe_hooks_contract::limits::fixed;
 use tokio::time::timeout;
 
@@ -21,6 +21,27 @@ use crate::state::CallState;
 
 /// An answer for the module, or a trap.
 pub(crate) type Answer<T, E> = wasmtime::Result<Result<T, E>>;
+
+/// An error of the host that may be a denial.
+pub(crate) trait Denies {
+    /// What was denied, and why.
+    fn denied(&self) -> Option<&str>;
+}
+
+macro_rules! denies {
+    ($($error:ident),*) => {$(
+        impl Denies for $error {
+            fn denied(&self) -> Option<&str> {
+                match self {
+                    Self::Denied(why) => Some(why),
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+
+denies!(ExecError, FreezeError, HttpError, KubeError);
 
 /// The longest that the host may take for what has no time limit of its own.
 const PATIENCE: Duration = Duration::from_secs(30);

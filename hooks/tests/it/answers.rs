@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use scribe_hooks::CallError;
 use scribe_hooks::contract::points::{Consistency, Frozen, Reaction, ReleaseReason};
 use scribe_hooks::contract::reason::Reason;
@@ -62,17 +63,46 @@ async fn text_that_is_no_text_is_an_error_and_no_panic() {
 #[tokio::test]
 async fn answers_outside_of_memory_are_errors() {
     for (words, what) in [
-        ([1, 0x7fff_0000, 4], "a string beyond the end"),
-        ([1, 16, 0x7fff_ffff], "a string that is too long"),
-        ([77, 0, 0], "a case that there is not"),
+        ([1, 0x7fff_0000, 4], "out of bounds"),
+        ([1, 16, 0x7fff_ffff], "out of bounds"),
+        ([77, 0, 0], "unexpected discriminant: 77"),
     ] {
         let hook = guest("decision-hook").words(DATA, &words).does("decide", &format!("i32.const {DATA}"));
         let error = load(hook.build()).await.pure(limits()).decide(context()).await.outcome.unwrap_err();
-        assert!(matches!(error.reason(), Reason::HookOutput | Reason::HookTrap), "{what}: {error}");
+        assert_eq!(error.reason(), Reason::HookOutput, "{what}: {error}");
+        assert!(error.to_string().contains(what), "{what}: {error}");
     }
     let hook = guest("decision-hook").does("decide", "i32.const 0x7ffffff0");
     let error = load(hook.build()).await.pure(limits()).decide(context()).await.outcome.unwrap_err();
-    assert!(matches!(error.reason(), Reason::HookOutput | Reason::HookTrap), "{error}");
+    assert_eq!(error.reason(), Reason::HookOutput, "{error}");
+}
+
+/// Its answer lies wherever the settings begin, so that these decide what it is.
+#[test]
+fn whatever_validate_answers_is_problems_or_an_error() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let hook = guest("decision-hook").does("validate", "local.get 0").build();
+    let module = runtime.block_on(load(hook));
+    // Tags and lengths; addresses near the heap, where the text lies; anything.
+    let word = prop_oneof![
+        0_u32..4,
+        (0_u32..64).prop_map(|number| (64 << 10) + 4 * number),
+        any::<u32>().prop_map(|word| word & 0x7f7f_7f7f),
+    ];
+    proptest!(ProptestConfig::with_cases(300), |(words in proptest::collection::vec(word, 3..40))| {
+        let bytes = words.iter().flat_map(|word| word.to_le_bytes()).map(|byte| byte & 0x7f).collect();
+        let text = String::from_utf8(bytes).unwrap();
+        match runtime.block_on(module.pure(limits()).validate(text)).outcome {
+            Ok(problems) => {
+                let is_clean = |text: &str| !text.contains(char::is_control);
+                prop_assert!(problems.iter().all(|it| is_clean(&it.message)), "{problems:?}");
+            }
+            Err(error) => {
+                let is_its_own = matches!(error.reason(), Reason::HookOutput | Reason::HookTrap);
+                prop_assert!(is_its_own, "{error}");
+            }
+        }
+    });
 }
 
 /// A quiesce hook whose token is so long, somewhere in its memory.

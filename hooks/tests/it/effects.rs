@@ -25,6 +25,8 @@ pub struct Idle {
     asked: Mutex<Vec<String>>,
     /// What a command writes.
     output: usize,
+    /// What the API server says instead of an answer.
+    denies: Option<String>,
 }
 
 impl Idle {
@@ -100,7 +102,7 @@ impl Host for Idle {
 
     async fn kube_scale(&self, target: KubePermit, replicas: u32) -> Result<u32, KubeError> {
         self.note(format!("scale {}/{} {replicas}", target.resource, target.name));
-        Ok(3)
+        self.denies.clone().map_or(Ok(3), |why| Err(KubeError::Denied(why)))
     }
 
     async fn kube_wait_for(&self, _: KubePermit, _: String, _: String, _: u32) -> Result<bool, KubeError> {
@@ -257,6 +259,44 @@ async fn what_was_not_granted_never_reaches_the_host() {
     }
 }
 
+/// What was granted, and the hook's ServiceAccount may not: no less denied, and the way out is another.
+#[tokio::test]
+async fn what_the_api_server_denies_is_denied() {
+    let why = "deployments.apps \"db\" is forbidden: no RBAC".to_owned();
+    let host = Arc::new(Idle { denies: Some(why.clone()), ..Idle::default() });
+    let error = pre_sync(scaling("", "db"), may_scale(), &host).await.outcome.unwrap_err();
+    assert_eq!(error.reason(), Reason::HookDenied);
+    assert_eq!(error.to_string(), format!("pre-sync failed: {why}. It was denied: {why}"));
+}
+
+/// A hook that reads an object of that kind.
+#[tokio::test]
+async fn no_grant_reaches_a_secret() {
+    let hook = guest("lifecycle-hook").imports(
+        "kube",
+        "get",
+        "get",
+        "(param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)",
+    );
+    let (hook, version) = text(hook, 0, "v1");
+    let (hook, kind) = text(hook, 1, "Secret");
+    let (hook, name) = text(hook, 3, "db");
+    let zeros = "(i32.const 0) (i32.const 0) (i32.const 0)";
+    let hook = hook.does(
+        "pre-sync",
+        &format!(
+            "(call $get {version} {kind} (i32.const 0) (i32.const 0) {name} {zeros} {zeros} (i32.const {ANSWER})) {}",
+            report(8)
+        ),
+    );
+    let all = json!({ "kubernetes": [{ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"], "names": ["*"] }] });
+    let host = Idle::shared();
+    let error = pre_sync(hook, all, &host).await.outcome.unwrap_err();
+    assert_eq!(error.reason(), Reason::HookDenied);
+    assert!(error.to_string().contains("Secret"), "{error}");
+    assert!(host.asked().is_empty());
+}
+
 /// A hook that runs a command wherever `app=db` is, so many times, with that much output.
 fn running(argv: &[&str], times: u32, max_output: u32, timeout: u32) -> Guest {
     let hook = guest("lifecycle-hook").imports(
@@ -308,6 +348,7 @@ async fn a_command_outside_of_the_grant_is_denied() {
     let host = Idle::shared();
     let called = pre_sync(running(&["sh", "-c", "id"], 1, 10, 5), may_run(), &host).await;
     let error = called.outcome.unwrap_err();
+    assert_eq!(error.reason(), Reason::HookDenied);
     assert!(error.to_string().contains("no exec grant has a command that matches `sh -c …`"), "{error}");
     assert!(host.asked().is_empty());
 }
@@ -323,6 +364,11 @@ async fn a_command_that_hangs_ends_with_its_own_time() {
 
 /// A hook that scales down until release.
 fn freezing(world: &str, function: &'static str) -> Guest {
+    freezing_and(world, function, &case(4))
+}
+
+/// The same, with what it does after that.
+fn freezing_and(world: &str, function: &'static str, end: &str) -> Guest {
     let hook = guest(world).imports(
         "freeze",
         "scale-down",
@@ -335,8 +381,7 @@ fn freezing(world: &str, function: &'static str) -> Guest {
     hook.does(
         function,
         &format!(
-            "(call $freeze {version} {kind} (i32.const 0) (i32.const 0) {name} (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const {ANSWER})) {}",
-            case(4)
+            "(call $freeze {version} {kind} (i32.const 0) (i32.const 0) {name} (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const {ANSWER})) {end}"
         ),
     )
 }
@@ -354,6 +399,18 @@ async fn only_quiesce_may_freeze() {
     // window-closed is the third case.
     assert!(matches!(called.outcome, Err(CallError::RetryAfter { seconds: 3, .. })), "{called:?}");
     assert_eq!(host.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_trap_after_a_freeze_is_told_with_where_it_was() {
+    let host = Idle::shared();
+    let grants: Arc<Grants> = Arc::new(serde_json::from_value(may_scale()).unwrap());
+    let module = load(freezing_and("quiesce-hook", "quiesce", "unreachable").build()).await;
+    let error =
+        module.effectful(limits(), grants, host.clone()).quiesce(context()).await.outcome.unwrap_err();
+    assert_eq!(error.reason(), Reason::HookTrap);
+    assert!(error.to_string().contains("unreachable"), "{error}");
+    assert_eq!(host.asked(), ["freeze db 0"]);
 }
 
 #[tokio::test]

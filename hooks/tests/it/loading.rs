@@ -7,6 +7,7 @@ use flate2::write::GzEncoder;
 use scribe_hooks::contract::points::Point;
 use scribe_hooks::contract::reason::Reason;
 use scribe_hooks::{CompileLimits, LoadError, Loader};
+use wasm_encoder::ComponentValType;
 
 use crate::guest::guest;
 use crate::setup::{caching_loader, compiler, context, engine, limits, loader};
@@ -183,17 +184,42 @@ async fn a_module_that_does_not_say_what_it_is_is_refused() {
     assert!(error.to_string().contains("name must be between 1 and 253 bytes long"), "{error}");
 }
 
+/// So many types, each made of the one before it.
+fn nested(
+    count: u32,
+    next: impl Fn(wasm_encoder::ComponentDefinedTypeEncoder<'_>, ComponentValType),
+) -> Vec<u8> {
+    use wasm_encoder::{Component, ComponentTypeSection, PrimitiveValType};
+    let mut types = ComponentTypeSection::new();
+    types.defined_type().list(PrimitiveValType::U8);
+    for number in 0..count {
+        next(types.defined_type(), ComponentValType::Type(number));
+    }
+    let mut component = Component::new();
+    component.section(&types);
+    component.finish()
+}
+
 #[tokio::test]
 async fn types_that_nest_without_end_are_refused() {
-    // Each type holds the one before it: the last would take years to write out.
-    let types: String =
-        (0..50_000).map(|number| format!("(type $t{} (list $t{number}))", number + 1)).collect();
-    let text = format!("(component (type $t0 (list u8)) {types})");
-    let error = loader().load(wat::parse_str(text).unwrap()).await.unwrap_err();
-    assert!(
-        matches!(error, LoadError::Invalid(_) | LoadError::NotAHook { .. } | LoadError::CompileMemory { .. }),
-        "{error}"
-    );
+    // Ten million bytes of them.
+    let deep = nested(2_000_000, |encoder, before| encoder.list(before));
+    assert!(deep.len() > 8 << 20);
+    // Each twice what the one before is: to write the last out would take years.
+    let wide = nested(60, |encoder, before| encoder.tuple([before, before]));
+    for bytes in [deep, wide] {
+        refused(bytes).await;
+    }
+}
+
+#[tokio::test]
+async fn an_import_of_another_version_is_refused_with_the_one_that_is_known() {
+    let world = "package test:w; world hook { import scribe:hooks/log@0.9.0; export scribe:hooks/settings@0.1.0; export scribe:hooks/decision@0.1.0; }
+        package scribe:hooks@0.9.0 { interface log { log: func(); } }";
+    let hook = guest("hook").wit(world).imports("scribe:hooks/log@0.9.0", "log", "log", "");
+    let error = refused(hook.build()).await;
+    let words = "the module imports scribe:hooks/log@0.9.0, which is not there: there are scribe:hooks@0.1.0";
+    assert!(error.to_string().starts_with(words), "{error}");
 }
 
 #[tokio::test]

@@ -77,13 +77,15 @@ pub(super) fn choose(view: &View<'_>, draft: &mut Draft) -> Choice {
     };
     let trouble = match draft.roll.ask(&view.seen.hooks, &call) {
         None => return Choice::Waits,
-        Some(Ok(HookAnswer::Keeps(keeps))) => match check(&points, &keeps) {
-            Ok(()) => {
-                let kept = keeps.into_iter().map(|keep| (keep.id, clean(&keep.reason, REASON)));
-                return Choice::Keeps(kept.collect());
+        Some(Ok(HookAnswer::Keeps(keeps))) => {
+            match check(points.iter().map(|point| point.id.as_str()), &keeps) {
+                Ok(()) => {
+                    let kept = keeps.into_iter().map(|keep| (keep.id, clean(&keep.reason, REASON)));
+                    return Choice::Keeps(kept.collect());
+                }
+                Err(error) => Trouble::new(Reason::HookOutput, format!("it {error}")),
             }
-            Err(error) => Trouble::new(Reason::HookOutput, format!("it {error}")),
-        },
+        }
         Some(Ok(_)) => Trouble::misunderstood(),
         Some(Err(failure)) => Trouble::of(&failure),
     };

@@ -256,6 +256,9 @@ mod tests {
             "https://user:secret@pager.example.com/",
             "https://:secret@pager.example.com/",
             "https://pager.example.com.evil.example.com/",
+            // Addresses in another one's clothes.
+            "https://[::ffff:10.0.0.1]/",
+            "https://[::ffff:a9fe:a9fe]/",
             "file:///etc/passwd",
             "ftp://pager.example.com:443/",
             "//pager.example.com/",
@@ -323,9 +326,14 @@ mod tests {
 
     #[test]
     fn a_grant_names_scheme_host_and_port_and_nothing_else() {
-        for text in
-            ["pager.example.com", "https://pager.example.com", "https://*.example.com:443", "https://a:443/x"]
-        {
+        for text in [
+            "pager.example.com",
+            "https://pager.example.com",
+            "https://*.example.com:443",
+            "https://a:443/x",
+            // An IPv4 address in the clothes of another one.
+            "https://[::ffff:10.0.0.1]:443",
+        ] {
             let mut one = grants();
             one.http.as_mut().unwrap().allow = vec![text.into()];
             assert!(one.validate().unwrap_err().to_string().starts_with("http.allow[0]"), "{text}");
