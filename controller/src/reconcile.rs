@@ -179,8 +179,9 @@ fn conclude<S: serde::Serialize>(
         ApplyError::Conflict { .. } => {
             Pass { outcome: Outcome::Conflict, passed: Passed::Failed, wake: None }
         }
+        // What was decided may have a time that does not wait for what failed, such as the end of a window.
         ApplyError::Failed { .. } | ApplyError::Mover(_) | ApplyError::TermOver => {
-            Pass { outcome: Outcome::Failed, passed: Passed::Failed, wake: None }
+            Pass { outcome: Outcome::Failed, passed: Passed::Failed, wake }
         }
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use scribe_crds::v1alpha1::{HookModule, HookModuleStatus, SourceStatus};
+use scribe_crds::v1alpha1::{HookModule, HookModuleStatus, ReplicationSource, SourceStatus};
 use scribe_test_registry::{Access, Registry};
 use scribe_tests::component::Component;
 use scribe_tests::wait::await_condition;
@@ -222,6 +222,9 @@ async fn a_module_that_spins_holds_up_nobody_else() -> Result<()> {
     world.claim("plain", "volume-of-plain").await?;
     world.source("plain", json!({})).await?;
     world.mover("plain").await?;
+    let last = world.api::<ReplicationSource>().get("spinning5").await?.status.unwrap_or_default();
+    let reason = says(&last, "HooksReady").0;
+    ensure!(!["HookFuel", "HookTimeout"].contains(&reason), "all was over before: {reason}");
     // And it comes to an end: by its fuel, or by its time on a busy machine.
     let ended = |status: &SourceStatus| ["HookFuel", "HookTimeout"].contains(&says(status, "HooksReady").0);
     let status = world.await_source("spinning5", "stopped", ended).await?;

@@ -228,6 +228,8 @@ fn controller(
     // It dies with the thread of the test, however that ends.
     Command::new("setpriv")
         .args(["--pdeathsig=KILL", "--"])
+        // One thread for everything: what holds it up holds up all, and is noticed.
+        .env("TOKIO_WORKER_THREADS", "1")
         .arg(&program)
         .arg("--kubeconfig")
         .arg(kubeconfig)

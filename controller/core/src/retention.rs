@@ -264,6 +264,51 @@ mod tests {
         )
     }
 
+    /// What offline tests of hooks say that stays is what stays: the plan of the contract and that of the controller are two pieces of code.
+    #[test]
+    fn hooks_are_planned_alike_offline_and_in_the_controller() {
+        use scribe_hooks_contract::retention::{Keep, Plan, ReplicaPoint};
+        const REPLICAS: u32 = 3;
+        // Five things may be so of each replica, or not.
+        for flags in 0..1_u32 << (5 * REPLICAS) {
+            let is = |at: u32, what: u32| flags & (1 << (5 * at + what)) != 0;
+            // Oldest first.
+            let points: Vec<ReplicaPoint> = (0..REPLICAS)
+                .map(|at| ReplicaPoint {
+                    id: format!("r{at}"),
+                    created: u64::from(at) * 1000,
+                    size_bytes: None,
+                    labels: std::collections::BTreeMap::new(),
+                    ready: is(at, 0),
+                    pinned: is(at, 1),
+                    in_use: is(at, 2),
+                })
+                .collect();
+            let received = (0..REPLICAS).filter(|at| is(*at, 4)).map(|at| format!("r{at}")).collect();
+            let chosen = (0..REPLICAS).filter(|at| is(*at, 3));
+            let answer: Vec<Keep> =
+                chosen.map(|at| Keep { id: format!("r{at}"), reason: "asked".to_owned() }).collect();
+            let offline = Plan::new(&points, &answer, &received, None).unwrap();
+
+            let newest_first = (0..REPLICAS).rev();
+            let candidates: Vec<Candidate<'_>> = newest_first
+                .clone()
+                .map(|at| Candidate {
+                    data_time: Timestamp::from_second(i64::from(at)).unwrap(),
+                    ready: is(at, 0),
+                    pinned: is(at, 1),
+                    restoring: is(at, 2).then_some("restored"),
+                    received_last: is(at, 4),
+                })
+                .collect();
+            let given = newest_first.clone().map(|at| is(at, 3).then(|| "asked".to_owned())).collect();
+            let why = reasons_given(&candidates, given);
+            let gone = newest_first.rev().zip(why.iter().rev()).filter(|(_, why)| why.is_empty());
+            let gone: Vec<String> = gone.map(|(at, _)| format!("r{at}")).collect();
+            assert_eq!(gone, offline.delete, "{points:?} {answer:?} {received:?}");
+        }
+    }
+
     proptest! {
         /// And pruning by the same rules again takes nothing more.
         #[test]

@@ -104,4 +104,20 @@ impl Effects {
         left.reverse();
         Ok(HookAnswer::Undone { left, words: words.join("; ") })
     }
+
+    /// What of these entries is not frozen any more. That it cannot be told is an error.
+    pub async fn lost(
+        &self,
+        namespace: &str,
+        log: &[Undo],
+        acts_as: Option<&str>,
+    ) -> Result<HookAnswer, HookFailure> {
+        let client = self.client(namespace, acts_as)?;
+        let mut lost = Vec::new();
+        for entry in log {
+            let found = self.platform.lost(&client, namespace, entry).await;
+            lost.extend(found.map_err(|error| unavailable(format!("{entry}: {error}")))?);
+        }
+        Ok(HookAnswer::Lost(lost))
+    }
 }

@@ -162,7 +162,7 @@ impl Shared {
 
     /// What has effects is not repeated here: whether that is due again is for a decision to say.
     async fn run_once(self: &Arc<Self>, owner: &str, namespace: &str, call: &HookCall, kind: Kind) {
-        if kind == Kind::Release {
+        if matches!(call.request, HookRequest::Release(..) | HookRequest::Undo(..)) {
             self.end_quiesces(owner).await;
         }
         let journal = Arc::new(StatusJournal {
@@ -259,6 +259,9 @@ impl Shared {
     ) -> Result<HookAnswer, HookFailure> {
         if let HookRequest::Undo(log, acts_as) = &call.request {
             return self.effects.undo(namespace, &call.module, log, acts_as.as_deref()).await;
+        }
+        if let HookRequest::Holds(log, acts_as) = &call.request {
+            return self.effects.lost(namespace, log, acts_as.as_deref()).await;
         }
         let _place = self.turns.place(namespace, kind).await;
         let found = self.find(namespace, call)?;
@@ -391,3 +394,6 @@ fn label(result: &Result<HookAnswer, HookFailure>) -> &'static str {
         Err(failure) => failure.reason.as_str(),
     }
 }
+
+#[cfg(test)]
+mod tests;

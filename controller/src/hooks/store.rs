@@ -305,7 +305,7 @@ impl From<FetchError> for Trouble {
 impl From<LoadError> for Trouble {
     fn from(error: LoadError) -> Self {
         let is_final = !error.is_transient();
-        let reason = if is_final { Reason::HookModuleInvalid } else { Reason::ModuleFetchFailed };
+        let reason = if is_final { Reason::HookModuleInvalid } else { Reason::HookUnavailable };
         Self { reason, message: error.to_string(), is_final }
     }
 }

@@ -28,15 +28,16 @@ impl Kind {
             | HookRequest::PreSync(..)
             | HookRequest::PostSync(..)
             | HookRequest::OnFailure(..) => Self::Effectful,
-            HookRequest::Release(..) | HookRequest::Undo(..) => Self::Release,
+            HookRequest::Release(..) | HookRequest::Undo(..) | HookRequest::Holds(..) => Self::Release,
         }
     }
 
-    /// Calls of one namespace at a time. The engine has places for more.
+    /// Calls of one namespace at a time. All there is takes several namespaces.
     fn places(self) -> usize {
         match self {
             Self::Pure => 4,
-            Self::Effectful | Self::Release => 8,
+            Self::Effectful => 8,
+            Self::Release => 2,
         }
     }
 }

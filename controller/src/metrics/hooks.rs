@@ -33,7 +33,7 @@ impl HookRuns {
         );
         let forced = Opts::new(
             "scribe_quiesce_forced_releases_total",
-            "Applications that were let go on for another reason than a complete copy, or without their hook.",
+            "Applications that were let go on because their window was over or what held them was lost, or without their hook.",
         );
         Ok(Self {
             quiesce_started: registered(registry, GaugeVec::new(started, &OBJECT)?)?,

@@ -14,8 +14,20 @@ use crate::stream::{End, Output, open};
 /// Commands of one call that run at the same time.
 const AT_ONCE: usize = 8;
 
-/// Runs the command in all these places. The first that cannot be run ends the others.
+/// Runs the command in all these places, for as long as it may take. The first that cannot be run ends the others.
 pub(crate) async fn run_all(
+    client: &Client,
+    namespace: &str,
+    places: &[Place],
+    command: &Command,
+) -> Result<Vec<Outcome>, ExecError> {
+    let all = run_to_the_end(client, namespace, places, command);
+    let limit = Duration::from_secs(command.timeout_seconds.max(1).into());
+    tokio::time::timeout(limit, all).await.unwrap_or(Err(ExecError::TimedOut))
+}
+
+/// The same, however long it takes.
+pub(crate) async fn run_to_the_end(
     client: &Client,
     namespace: &str,
     places: &[Place],
@@ -27,9 +39,7 @@ pub(crate) async fn run_all(
     for place in places {
         runs.push(run(client, namespace, place, command, &budget).boxed());
     }
-    let all = stream::iter(runs).buffered(AT_ONCE).try_collect();
-    let limit = Duration::from_secs(command.timeout_seconds.max(1).into());
-    tokio::time::timeout(limit, all).await.unwrap_or(Err(ExecError::TimedOut))
+    stream::iter(runs).buffered(AT_ONCE).try_collect().await
 }
 
 async fn run(

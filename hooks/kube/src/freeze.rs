@@ -1,5 +1,7 @@
 //! Changes that are undone at release. What undoes one is written down first.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use http::StatusCode;
 use scribe_hooks::sanitize;
@@ -15,6 +17,8 @@ use crate::object::{Field, Look, Tries, check_uid};
 use crate::pods;
 use crate::sessions::{Start, explain};
 
+/// How long a command that freezes is listened to, whoever waits for it.
+const LONGEST_COMMAND: Duration = Duration::from_mins(15);
 /// Bytes of a command's stderr that are told.
 const SHOWN_BYTES: usize = 1 << 10;
 
@@ -53,13 +57,14 @@ impl KubeHost {
         Ok(id)
     }
 
-    /// Sets a field until release. Does nothing where it has that value already.
+    /// Sets a field until release. Where it has that value already, nothing is changed; it is written down all the same, so that it is noticed if
+    /// somebody else changes it, unless `change` has nothing to write down.
     pub(crate) async fn freeze_field(
         &self,
         permit: KubePermit,
         field: Field,
         value: Value,
-        change: impl FnOnce(&Look, Changed) -> Result<Change, FreezeError>,
+        change: impl FnOnce(&Look, Changed) -> Result<Option<Change>, FreezeError>,
     ) -> Result<(), FreezeError> {
         let address = Address::from(&permit);
         let seen = field
@@ -67,9 +72,6 @@ impl KubeHost {
             .await
             .map_err(|error| failed(&permit, error.into()))?;
         check_uid(&permit, &seen.uid).map_err(|error| failed(&permit, error))?;
-        if seen.value == value {
-            return Ok(());
-        }
         let changed = Changed {
             group: permit.group.clone(),
             version: permit.version.clone(),
@@ -77,7 +79,11 @@ impl KubeHost {
             name: permit.name.clone(),
             uid: seen.uid.clone(),
         };
-        let id = self.write_down(change(&seen, changed)?).await?;
+        let Some(change) = change(&seen, changed)? else { return Ok(()) };
+        let id = self.write_down(change).await?;
+        if seen.value == value {
+            return Ok(());
+        }
         // A call may be cancelled while its request is on the way. The request is not: whoever undoes waits for its end, and does not look too early.
         let (begun, client) = (self.platform.sessions.begin(&id), self.acting.clone());
         let work = tokio::spawn(async move {
@@ -97,7 +103,7 @@ impl KubeHost {
                     "{workload} has {restore} replicas: scale-down cannot make {replicas} of them"
                 )));
             }
-            Ok(Change::Scale { workload, set: replicas, restore })
+            Ok(Some(Change::Scale { workload, set: replicas, restore }))
         })
         .await
     }
@@ -110,14 +116,17 @@ impl KubeHost {
     ) -> Result<(), FreezeError> {
         self.freeze_field(permit, Field::Annotation(key.clone()), json!(value), |seen, target| {
             let restore = seen.value.as_str().map(str::to_owned);
-            Ok(Change::Annotation { target, key, set: value.clone(), restore })
+            Ok(Some(Change::Annotation { target, key, set: value.clone(), restore }))
         })
         .await
     }
 
     pub(crate) async fn suspend(&self, permit: KubePermit) -> Result<(), FreezeError> {
-        self.freeze_field(permit, Field::Suspend, json!(true), |_, target| Ok(Change::CronJob { target }))
-            .await
+        self.freeze_field(permit, Field::Suspend, json!(true), |seen, target| {
+            // What somebody else has suspended stays so.
+            Ok((seen.value != json!(true)).then_some(Change::CronJob { target }))
+        })
+        .await
     }
 
     pub(crate) async fn exec_with_undo(
@@ -130,6 +139,7 @@ impl KubeHost {
             FreezeError::Failed("the stdin of a command that undoes must be text in UTF-8".to_owned())
         })?;
         let places = self.places(permit).await?;
+        let mut begun = Vec::with_capacity(places.len());
         for place in &places {
             let change = Change::Command {
                 place: place.clone(),
@@ -137,9 +147,25 @@ impl KubeHost {
                 stdin: stdin.clone(),
                 timeout_seconds: undo.timeout_seconds,
             };
-            self.write_down(change).await?;
+            let id = self.write_down(change).await?;
+            begun.push(self.platform.sessions.begin(&id));
         }
-        let outcomes = exec::run_all(&self.acting, &self.subject.namespace, &places, apply).await;
+        // Nobody can end a command in a container: it is listened to until it ends, whoever has stopped waiting for it, so that what undoes it is
+        // run once more after that.
+        let (client, namespace, command) =
+            (self.acting.clone(), self.subject.namespace.clone(), apply.clone());
+        let work = tokio::spawn(async move {
+            let all = exec::run_to_the_end(&client, &namespace, &places, &command);
+            let outcomes = tokio::time::timeout(LONGEST_COMMAND, all).await;
+            drop(begun);
+            outcomes.unwrap_or(Err(ExecError::TimedOut))
+        });
+        let limit = Duration::from_secs(apply.timeout_seconds.max(1).into());
+        let outcomes = match tokio::time::timeout(limit, work).await {
+            Ok(Ok(outcomes)) => outcomes,
+            Ok(Err(_)) => return Err(FreezeError::Failed("the host panicked; please report it".to_owned())),
+            Err(_) => Err(ExecError::TimedOut),
+        };
         match outcomes.map_err(refused)?.iter().find(|outcome| outcome.exit_code != 0) {
             Some(outcome) => Err(FreezeError::Failed(exit(outcome))),
             None => Ok(()),

@@ -21,7 +21,7 @@ use crate::http::{HttpClient, SecretHeader};
 use crate::object::{Field, exchange, list, patch, read};
 use crate::sessions::Sessions;
 use crate::store::{Store, digest};
-use crate::undo::{UndoError, UndoOutcome, undo};
+use crate::undo::{UndoError, UndoOutcome, lost, undo};
 use crate::wait::wait_for;
 use crate::{events, exec, pods};
 
@@ -114,6 +114,20 @@ impl Platform {
         entry: &Undo,
     ) -> Result<UndoOutcome, UndoError> {
         undo(acting, &self.sessions, namespace, entry).await
+    }
+
+    /// Whether what an entry undoes still is as it was set; if not, what it is, in words. Of a command it is known only that its container still runs.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be told.
+    pub async fn lost(
+        &self,
+        acting: &Client,
+        namespace: &str,
+        entry: &Undo,
+    ) -> Result<Option<String>, UndoError> {
+        lost(acting, &self.sessions, namespace, entry).await
     }
 }
 

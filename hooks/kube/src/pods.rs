@@ -59,7 +59,7 @@ fn choose(permit: &ExecPermit, found: Vec<Pod>) -> Result<Vec<Place>, ExecError>
     // What a Job or a rollout has left behind is no longer meant by its labels.
     let live: Vec<Pod> = found.into_iter().filter(|pod| !is_over(pod)).collect();
     if live.is_empty() {
-        return Err(ExecError::NotRunning(format!("every pod that matches {} has ended", meant())));
+        return Err(ExecError::NoSuchTarget(format!("every pod that matches {} has ended", meant())));
     }
     if live.len() > 1 && !permit.all_matching {
         let names: Vec<_> = live.iter().take(5).filter_map(|pod| pod.metadata.name.as_deref()).collect();
@@ -204,7 +204,8 @@ mod tests {
     fn none_and_none_that_runs_are_told_apart() {
         assert!(matches!(choose(&by_label(true), vec![]), Err(ExecError::NoSuchTarget(_))));
         let ended = pod("db-0", "db", "Succeeded", &["main"], false);
-        assert!(matches!(choose(&by_label(true), vec![ended.clone()]), Err(ExecError::NotRunning(_))));
+        let gone = choose(&by_label(true), vec![ended.clone()]);
+        assert!(matches!(&gone, Err(ExecError::NoSuchTarget(why)) if why.ends_with("has ended")), "{gone:?}");
         assert_eq!(choose(&by_label(false), vec![ended, running("db-1")]).unwrap()[0].pod, "db-1");
         let crashed = pod("db-0", "db", "Running", &["main"], false);
         let error = choose(&by_name(), vec![crashed]).unwrap_err();

@@ -117,6 +117,11 @@ impl Sessions {
         Begun { sessions: self.clone(), id: id.to_owned(), _over: over }
     }
 
+    /// Whether that change is under way.
+    pub(crate) fn is_under_way(&self, id: &str) -> bool {
+        self.registry().begun.contains_key(id)
+    }
+
     /// Waits until that change is no longer under way.
     pub(crate) async fn settled(&self, id: &str) {
         let begun = self.registry().begun.get(id).cloned();
@@ -323,6 +328,7 @@ mod tests {
         drop(begun);
         waiting.await;
         sessions.settled("1").await;
+        assert!(!sessions.is_under_way("1"));
     }
 
     #[tokio::test]

@@ -56,6 +56,9 @@ pub enum UndoError {
     /// The command of a session has not ended, although its stdin has.
     #[error("{0} has not ended {time} s after its stdin: it must end when its stdin does", time = LAST_BREATH.as_secs())]
     StillRunning(String),
+    /// What it undoes has not ended. It was undone, and is to be undone again after that.
+    #[error("the command that froze it still runs in {0}")]
+    UnderWay(String),
     /// The API server, or the kubelet, does not answer.
     #[error("{0}")]
     Unavailable(String),
@@ -68,7 +71,12 @@ pub(crate) async fn undo(
     namespace: &str,
     entry: &Undo,
 ) -> Result<UndoOutcome, UndoError> {
-    sessions.settled(&entry.id).await;
+    let is_command = matches!(entry.change, Change::Command { .. });
+    // A request ends soon. A command may take long, and is undone meanwhile, and once more when it has ended.
+    let is_under_way = is_command && sessions.is_under_way(&entry.id);
+    if !is_command {
+        sessions.settled(&entry.id).await;
+    }
     match &entry.change {
         Change::Scale { workload, set, restore } => {
             put_back(client, namespace, workload, &Field::Replicas, &json!(set), &json!(restore)).await
@@ -87,7 +95,12 @@ pub(crate) async fn undo(
                 timeout_seconds: *timeout_seconds,
                 max_output: OUTPUT_BYTES,
             };
-            run(client, namespace, place, &command).await
+            match run(client, namespace, place, &command).await {
+                Ok(UndoOutcome::Undone | UndoOutcome::AsBefore) if is_under_way => {
+                    Err(UndoError::UnderWay(place.to_string()))
+                }
+                outcome => outcome,
+            }
         }
         Change::Session { place } => match sessions.release(&entry.id).await {
             Released::Ended(_) => Ok(UndoOutcome::Undone),
@@ -97,6 +110,54 @@ pub(crate) async fn undo(
             Released::StillRunning => Err(UndoError::StillRunning(format!("the session in {place}"))),
         },
     }
+}
+
+/// Whether what an entry undoes still is as it was set: see [`Platform::lost`](crate::Platform::lost).
+pub(crate) async fn lost(
+    client: &Client,
+    sessions: &Sessions,
+    namespace: &str,
+    entry: &Undo,
+) -> Result<Option<String>, UndoError> {
+    match &entry.change {
+        Change::Scale { workload, set, .. } => {
+            other_than(client, namespace, workload, &Field::Replicas, &json!(set)).await
+        }
+        Change::Annotation { target, key, set, .. } => {
+            other_than(client, namespace, target, &Field::Annotation(key.clone()), &json!(set)).await
+        }
+        Change::CronJob { target } => {
+            other_than(client, namespace, target, &Field::Suspend, &json!(true)).await
+        }
+        Change::Command { place, .. } => Ok(match reach(client, namespace, place).await {
+            Ok(()) => None,
+            Err(Unreached::Gone(what)) => Some(what),
+            Err(Unreached::Failed(UndoError::NotRunning(why))) => Some(why),
+            Err(Unreached::Failed(error)) => return Err(error),
+        }),
+        Change::Session { place } => {
+            Ok((!sessions.holds(&entry.id)).then(|| format!("the session in {place} has ended")))
+        }
+    }
+}
+
+/// What a field is, if that is not what was set.
+async fn other_than(
+    client: &Client,
+    namespace: &str,
+    target: &Changed,
+    field: &Field,
+    set: &Value,
+) -> Result<Option<String>, UndoError> {
+    let seen = match field.look(client, Address::of(target, namespace), &target.name).await {
+        Err(error) if error.is(StatusCode::NOT_FOUND) => return Ok(Some(format!("{target} was deleted"))),
+        seen => seen.map_err(refused)?,
+    };
+    Ok(if seen.uid != target.uid {
+        Some(format!("{target} was deleted, and is another one now"))
+    } else {
+        (seen.value != *set).then(|| describe(target, field, &seen.value))
+    })
 }
 
 /// Puts back what was, if it still is what was set.
@@ -148,6 +209,32 @@ fn describe(target: &Changed, field: &Field, value: &Value) -> String {
     }
 }
 
+/// Why a container cannot be reached.
+enum Unreached {
+    /// It will never be. Says what is gone.
+    Gone(String),
+    Failed(UndoError),
+}
+
+/// Looks whether a pod is still the same, and its container runs.
+async fn reach(client: &Client, namespace: &str, place: &Place) -> Result<(), Unreached> {
+    let path = api::pods(namespace).path(Some(&place.pod), None);
+    let path = path.map_err(|error| Unreached::Failed(refused(error)))?;
+    let pod: Pod = match get(client, path, Accept::Json, OBJECT_BYTES).await {
+        Err(error) if error.is(StatusCode::NOT_FOUND) => {
+            return Err(Unreached::Gone(format!("pod {} was deleted", place.pod)));
+        }
+        pod => pod.map_err(|error| Unreached::Failed(refused(error)))?,
+    };
+    if pod.metadata.uid.as_deref() != Some(place.uid.as_str()) {
+        return Err(Unreached::Gone(format!("pod {} was deleted, and is another one now", place.pod)));
+    }
+    if is_over(&pod) {
+        return Err(Unreached::Gone(format!("pod {} has ended", place.pod)));
+    }
+    check_running(&pod, &place.container).map_err(|error| Unreached::Failed(failed(error)))
+}
+
 /// Runs a command in a pod that is still the same.
 async fn run(
     client: &Client,
@@ -155,20 +242,11 @@ async fn run(
     place: &Place,
     command: &Command,
 ) -> Result<UndoOutcome, UndoError> {
-    let path = api::pods(namespace).path(Some(&place.pod), None).map_err(refused)?;
-    let pod: Pod = match get(client, path, Accept::Json, OBJECT_BYTES).await {
-        Err(error) if error.is(StatusCode::NOT_FOUND) => {
-            return Ok(UndoOutcome::Gone(format!("pod {} was deleted", place.pod)));
-        }
-        pod => pod.map_err(refused)?,
-    };
-    if pod.metadata.uid.as_deref() != Some(place.uid.as_str()) {
-        return Ok(UndoOutcome::Gone(format!("pod {} was deleted, and is another one now", place.pod)));
+    match reach(client, namespace, place).await {
+        Ok(()) => {}
+        Err(Unreached::Gone(what)) => return Ok(UndoOutcome::Gone(what)),
+        Err(Unreached::Failed(error)) => return Err(error),
     }
-    if is_over(&pod) {
-        return Ok(UndoOutcome::Gone(format!("pod {} has ended", place.pod)));
-    }
-    check_running(&pod, &place.container).map_err(failed)?;
     let outcomes = exec::run_all(client, namespace, std::slice::from_ref(place), command).await;
     match outcomes.map_err(failed)?.first() {
         Some(outcome) if outcome.exit_code == 0 => Ok(UndoOutcome::Undone),

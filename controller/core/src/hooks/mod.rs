@@ -103,6 +103,8 @@ pub enum HookRequest {
     OnFailure(Box<Context>, FailureReport, ActsAs),
     /// Not the module but its host: to undo what was frozen, in this order.
     Undo(Vec<Undo>, ActsAs),
+    /// Not the module but its host: whether what was frozen still is.
+    Holds(Vec<Undo>, ActsAs),
 }
 
 /// The ServiceAccount that a hook acts as, in the namespace of its object. `None`: it may do nothing in Kubernetes.
@@ -129,7 +131,7 @@ impl HookRequest {
             Self::Decide(_) => Some(Point::Decision),
             Self::Tune(..) => Some(Point::Transfer),
             Self::Choose(..) => Some(Point::Retention),
-            Self::Quiesce(..) | Self::Release(..) | Self::Undo(..) => Some(Point::Quiesce),
+            Self::Quiesce(..) | Self::Release(..) | Self::Undo(..) | Self::Holds(..) => Some(Point::Quiesce),
             Self::PreSync(..) | Self::PostSync(..) => Some(Point::Lifecycle),
             Self::OnFailure(..) => Some(Point::Failure),
         }
@@ -162,6 +164,8 @@ pub enum HookAnswer {
         /// Why, in words.
         words: String,
     },
+    /// What is not frozen any more, in words. Nothing: all of it is.
+    Lost(Vec<String>),
 }
 
 /// Why a module gave no answer.

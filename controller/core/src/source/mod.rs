@@ -233,6 +233,10 @@ impl<'a> Pass<'a> {
         objective::report(&mut self, plan.valid.as_ref());
         hooks::finish(&mut self);
         slot::keep(&mut self);
+        // What is called cannot fail; a write can, and ends the pass. No application stands still because a pod cannot be made.
+        self.out
+            .then
+            .sort_by_key(|action| !matches!(action, Action::CallHook(_) | Action::AnswerHook { .. }));
         self.status.observed_generation = self.seen.source.metadata.generation;
         self.out.status = Some(self.status);
         self.out

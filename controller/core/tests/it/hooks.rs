@@ -58,6 +58,9 @@ pub struct Says {
     /// The entries that the host cannot undo.
     #[serde(default)]
     pub stuck: Vec<String>,
+    /// What is not as it was set any more, in words.
+    #[serde(default)]
+    pub lost: Vec<String>,
 }
 
 /// An answer, or none.
@@ -121,6 +124,7 @@ impl Says {
                     if left.is_empty() { String::new() } else { "the pod does not answer".to_owned() };
                 CallSeen::Done(Ok(HookAnswer::Undone { left, words }))
             }
+            HookRequest::Holds(..) => CallSeen::Done(Ok(HookAnswer::Lost(self.lost.clone()))),
         }
     }
 }

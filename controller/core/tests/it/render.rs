@@ -133,6 +133,10 @@ fn request(request: &HookRequest) -> String {
             let ids: Vec<&str> = log.iter().map(|undo| undo.id.as_str()).collect();
             format!("the host to undo {}", ids.join(", "))
         }
+        HookRequest::Holds(log, _) => {
+            let ids: Vec<&str> = log.iter().map(|undo| undo.id.as_str()).collect();
+            format!("the host whether {} still is as it was set", ids.join(", "))
+        }
     }
 }
 

@@ -20,6 +20,10 @@ use serde_json::json;
 
 use crate::world::{World, everything, read};
 
+async fn lost(world: &World, entry: &Undo) -> Result<Option<String>, UndoError> {
+    world.platform.lost(&world.acting, &world.namespace, entry).await
+}
+
 async fn undo(world: &World, entry: &Undo) -> Result<UndoOutcome, UndoError> {
     world.platform.undo(&world.acting, &world.namespace, entry).await
 }
@@ -36,15 +40,24 @@ async fn a_scale_is_written_down_made_and_undone_once() {
         panic!("{entries:?}");
     };
     assert_eq!(Some(&workload.uid), set.metadata.uid.as_ref());
-    // What is so already needs no undo.
+    // What is so already is not changed. It is to stay so, and that is looked at.
     assert_eq!(host.freeze_scale_down(world.stateful_set("db"), 0).await, Ok(()));
-    assert_eq!(world.journal.entries().len(), 1);
+    let again = world.journal.entries().remove(1);
+    assert!(matches!(again.change, Change::Scale { set: 0, restore: 0, .. }), "{again:?}");
+    assert_eq!(lost(&world, &again).await, Ok(None));
+    assert_eq!(undo(&world, &again).await, Ok(UndoOutcome::AsBefore));
+    assert_eq!(lost(&world, &entries[0]).await, Ok(None));
     let error = host.freeze_scale_down(world.stateful_set("db"), 5).await.unwrap_err();
     assert!(matches!(&error, FreezeError::Failed(why) if why.contains("has 0 replicas")), "{error:?}");
 
     assert_eq!(undo(&world, &entries[0]).await, Ok(UndoOutcome::Undone));
     assert_eq!(world.replicas("db").await, 3);
     assert_eq!(undo(&world, &entries[0]).await, Ok(UndoOutcome::AsBefore));
+    for entry in [&entries[0], &again] {
+        let words = lost(&world, entry).await.unwrap().unwrap();
+        assert!(words.contains("has 3 replicas now"), "{words}");
+    }
+    assert!(matches!(undo(&world, &again).await, Ok(UndoOutcome::ChangedSince(_))), "it is left alone");
 }
 
 #[tokio::test]

@@ -8,7 +8,9 @@
 //! | `Quiescing` | asks | none | write down what undoes the change, then let it be made |
 //! | `Quiescing` | answered | none | write `Frozen`, then make the cut |
 //! | `Quiescing`, `Frozen` | unknown: its process is gone | | release; discard the cut |
-//! | `Frozen` | answered | complete, in time | its consistency is what the hook achieved; release |
+//! | `Quiescing`, `Frozen` | asks, answered | none, and the attempt is held up | release; the next attempt |
+//! | `Frozen` | answered | complete, in time | have the host look; if all still is as it was set, the cut's consistency is what the hook achieved; release |
+//! | `Frozen` | answered | complete, and something is not as it was set | release; discard the cut |
 //! | `Frozen` | answered | not complete in time | release; discard the cut |
 //! | `Releasing` | | | see [`release`]; the transfer goes on meanwhile |
 //!
@@ -21,7 +23,7 @@ pub use release::{advance, is_over};
 
 use super::cut::{self, Cut};
 use super::validate::ValidSource;
-use super::{Pass, after, hooks, report};
+use super::{CLOCK_TOLERANCE, Pass, after, hooks, report};
 use crate::decision::Action;
 use crate::hooks::{
     CallSeen, Entry, HookAnswer, HookCall, HookFailure, HookRequest, State, Trouble, id, millis,
@@ -141,7 +143,7 @@ fn listen(pass: &mut Pass<'_>, sync: &mut CurrentSync, mut quiesce: Quiesce) -> 
     let seen = pass.seen;
     let answer = seen.hooks.calls.get(&call);
     if matches!(answer, Some(CallSeen::Running | CallSeen::Asks(_))) {
-        if pass.now >= quiesce.deadline.0 {
+        if is_over_time(pass, &quiesce) {
             release::start(pass, ReleaseReason::WindowExpired);
             let message = expired(&quiesce, "begun");
             return BeforeCut::Failed(Reason::QuiesceWindowExpired, message);
@@ -212,7 +214,7 @@ fn frozen(pass: &mut Pass<'_>, quiesce: Quiesce) -> BeforeCut {
     if let Some(why) = let_go(pass, &quiesce) {
         return lost(pass, why);
     }
-    if pass.now >= quiesce.deadline.0 {
+    if is_over_time(pass, &quiesce) {
         release::start(pass, ReleaseReason::WindowExpired);
         return BeforeCut::Failed(Reason::QuiesceWindowExpired, expired(&quiesce, "begun"));
     }
@@ -310,17 +312,59 @@ pub fn judge(pass: &mut Pass<'_>, sync: &CurrentSync, cut: &Cut<'_>) -> AtRest {
         );
         return AtRest::Discard(Reason::QuiesceLost, message);
     }
-    if pass.now >= quiesce.deadline.0 {
+    if is_over_time(pass, &quiesce) {
         release::start(pass, ReleaseReason::WindowExpired);
         return AtRest::Discard(Reason::QuiesceWindowExpired, expired(&quiesce, "complete"));
     }
     if cut.is_cut {
-        release::start(pass, ReleaseReason::CutTaken);
-        return AtRest::Taken(achieved);
+        match still_holds(pass, &quiesce) {
+            Some(Ok(())) => {
+                release::start(pass, ReleaseReason::CutTaken);
+                return AtRest::Taken(achieved);
+            }
+            Some(Err(why)) => {
+                release::start(pass, ReleaseReason::CutFailed);
+                let message = format!(
+                    "{} is discarded, since the application was not at rest any more: {why}",
+                    cut.what
+                );
+                return AtRest::Discard(Reason::QuiesceLost, message);
+            }
+            None => {}
+        }
     }
     remember(pass, call_id(&quiesce));
     pass.wake_at(quiesce.deadline.0);
     AtRest::Waits
+}
+
+/// Whether all that was changed still is as it was set, now that the cut is complete; if so, it was all the time. Nobody else may have known of
+/// the quiesce: an operator that scales back, another source's release. `None`: the host looks.
+fn still_holds(pass: &mut Pass<'_>, quiesce: &Quiesce) -> Option<Result<(), String>> {
+    let is_lasting = |entry: &&Undo| !matches!(entry.change, Change::Session { .. });
+    let log: Vec<Undo> = quiesce.undo.iter().filter(is_lasting).cloned().collect();
+    if log.is_empty() {
+        return Some(Ok(()));
+    }
+    let call = HookCall {
+        id: id(&("holds", &quiesce.sync_id, quiesce.attempt)),
+        module: quiesce.module.clone(),
+        digest: String::new(),
+        request: HookRequest::Holds(log, quiesce.service_account_name.clone()),
+    };
+    let answer = match pass.seen.hooks.calls.get(&call.id) {
+        Some(CallSeen::Done(answer)) => answer,
+        Some(CallSeen::Running | CallSeen::Asks(_)) | None => {
+            pass.then(Action::CallHook(Box::new(call)));
+            return None;
+        }
+    };
+    Some(match answer {
+        Ok(HookAnswer::Lost(lost)) if lost.is_empty() => Ok(()),
+        Ok(HookAnswer::Lost(lost)) => Err(clean(&lost.join("; "), NOTE)),
+        Ok(_) => Err(Trouble::misunderstood().message),
+        Err(failure) => Err(Trouble::of(failure).message),
+    })
 }
 
 /// Why the application may not be at rest any more.
@@ -337,6 +381,11 @@ fn let_go(pass: &Pass<'_>, quiesce: &Quiesce) -> Option<&'static str> {
     sessions
         .any(|entry| hooks.ended_sessions.contains(&entry.id))
         .then_some("what held it has ended by itself")
+}
+
+/// Whether its window is over; also if it begins in the future: a clock was wrong when it was written.
+fn is_over_time(pass: &Pass<'_>, quiesce: &Quiesce) -> bool {
+    pass.now >= quiesce.deadline.0 || after(pass.now, CLOCK_TOLERANCE) < quiesce.since.0
 }
 
 fn expired(quiesce: &Quiesce, how: &str) -> String {

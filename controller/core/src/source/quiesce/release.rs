@@ -1,8 +1,9 @@
 //! Lets an application go on, until that has succeeded.
 //!
-//! One try is the hook's own `release`, then, by the host, what is left of the undo log, in reverse; also where the module is gone or breaks down.
-//! It is over when the hook's release has succeeded and nothing is left in the log. Where there is no module any more, it is over when the host has
-//! undone all of a log that was not empty. Nothing waits for it but the next quiesce, and the end of the object.
+//! One try is the hook's own `release`, then, by the host, what is left of the undo log, in reverse; also where the module is gone or breaks down, and
+//! without waiting for the hook when the window is over.
+//! It is over when the hook's release has succeeded and nothing is left in the log. Where there is no HookModule any more, or it has become one
+//! without this point, it is over when the host has undone all of a log that was not empty. Nothing waits for it but the next quiesce, and the end of the object.
 
 use super::{belongs, context};
 use crate::backoff;
@@ -16,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_crds::conditions::{self, Reason, Status};
 use scribe_crds::names;
 use scribe_crds::v1alpha1::{Failure, Quiesce, QuiesceState, Release, ReleaseReason};
-use scribe_hooks_contract::points;
+use scribe_hooks_contract::points::{self, Point};
 
 /// The first pause between two tries, in seconds.
 const SOONEST: i64 = 1;
@@ -65,7 +66,12 @@ pub fn advance(pass: &mut Pass<'_>) {
         let sync = pass.status.current_sync.as_ref();
         let reason = match sync {
             _ if pass.seen.source.metadata.deletion_timestamp.is_some() => ReleaseReason::ObjectDeleted,
-            Some(sync) if belongs(&quiesce, sync) => return clear(pass),
+            Some(sync) if belongs(&quiesce, sync) => {
+                if is_attended(pass, &quiesce) {
+                    return clear(pass);
+                }
+                interrupt(pass, &quiesce)
+            }
             Some(_) => ReleaseReason::CutFailed,
             None => ReleaseReason::Cancelled,
         };
@@ -75,6 +81,31 @@ pub fn advance(pass: &mut Pass<'_>) {
     if pass.status.quiesce.is_none() {
         clear(pass);
     }
+}
+
+/// Whether this pass goes on with what is at rest, or with what is to bring it there.
+fn is_attended(pass: &Pass<'_>, quiesce: &Quiesce) -> bool {
+    let id = super::call_id(quiesce);
+    pass.out.first.iter().chain(&pass.out.then).any(|action| match action {
+        Action::CallHook(call) => call.id == id,
+        Action::RememberHook { call } | Action::AnswerHook { call, .. } => *call == id,
+        _ => false,
+    })
+}
+
+/// The attempt is held up before its cut, as by a pause or for want of a place for its mover. No application waits for that to end: this is
+/// the end of the attempt, and the next one begins with another quiesce.
+fn interrupt(pass: &mut Pass<'_>, quiesce: &Quiesce) -> ReleaseReason {
+    let is_known = pass.seen.hooks.calls.contains_key(&super::call_id(quiesce));
+    let message = format!(
+        "Sync {}, attempt {}: the application goes on without a copy, since the attempt is held up.",
+        quiesce.sync_id, quiesce.attempt
+    );
+    pass.note(Reason::QuiesceLost, message);
+    if let Some(sync) = &mut pass.status.current_sync {
+        sync.attempt += 1;
+    }
+    if is_known { ReleaseReason::Cancelled } else { ReleaseReason::ControllerRestarted }
 }
 
 fn step(pass: &mut Pass<'_>) {
@@ -88,15 +119,17 @@ fn step(pass: &mut Pass<'_>) {
         }
         release.retry_at = None;
     }
-    let failure = match by_hook(pass, &quiesce, &release) {
-        Outcome::Runs => return still_frozen(pass, &quiesce),
+    let (failure, is_running) = match by_hook(pass, &quiesce, &release) {
+        Outcome::Runs if pass.now < quiesce.deadline.0 => return still_frozen(pass, &quiesce),
+        // It may take for ever, as may the reading of its module and its turn among others; and what the host can do needs none of them.
+        Outcome::Runs => (None, true),
         Outcome::Done => {
             release.hook_done = true;
-            None
+            (None, false)
         }
-        Outcome::Failed(trouble) => Some(trouble),
+        Outcome::Failed(trouble) => (Some(trouble), false),
     };
-    let is_gone = !release.hook_done && !can_be_asked(pass, &quiesce);
+    let is_gone = !release.hook_done && is_gone(pass, &quiesce);
     let host = match by_host(pass, &mut quiesce, &mut release) {
         Outcome::Runs => {
             quiesce.release = Some(release);
@@ -106,10 +139,17 @@ fn step(pass: &mut Pass<'_>) {
         Outcome::Done => None,
         Outcome::Failed(trouble) => Some(trouble),
     };
+    // A second try would end the first one, which may need its time.
+    if is_running {
+        release.failure = host.as_ref().map(Failure::from);
+        quiesce.release = Some(release);
+        pass.status.quiesce = Some(quiesce.clone());
+        return still_frozen(pass, &quiesce);
+    }
     let is_undone = quiesce.undo.is_empty() && (release.hook_done || (is_gone && release.undone));
     match host.or(failure) {
         trouble if is_undone => {
-            pass.out.forced_release = release.reason != ReleaseReason::CutTaken || !release.hook_done;
+            pass.out.forced_release = is_forced(&release);
             over(pass, &quiesce, trouble);
         }
         trouble => try_again(pass, quiesce, release, trouble),
@@ -123,11 +163,14 @@ enum Outcome {
     Failed(Trouble),
 }
 
-fn can_be_asked(pass: &Pass<'_>, quiesce: &Quiesce) -> bool {
-    matches!(
-        pass.seen.hooks.modules.get(&quiesce.module),
-        Some(ModuleSeen::Ready { .. } | ModuleSeen::Loading)
-    )
+/// Whether there is nobody any more who could release it: somebody has deleted the HookModule, or made another thing of it. One that cannot be
+/// read may be there again at any time, and only it knows what it did without its host.
+fn is_gone(pass: &Pass<'_>, quiesce: &Quiesce) -> bool {
+    match pass.seen.hooks.modules.get(&quiesce.module) {
+        None => true,
+        Some(ModuleSeen::Ready { exports, .. }) => !exports.contains(&Point::Quiesce),
+        Some(ModuleSeen::Loading | ModuleSeen::Broken(_)) => false,
+    }
 }
 
 fn by_hook(pass: &mut Pass<'_>, quiesce: &Quiesce, release: &Release) -> Outcome {
@@ -137,7 +180,13 @@ fn by_hook(pass: &mut Pass<'_>, quiesce: &Quiesce, release: &Release) -> Outcome
     let module = &quiesce.module;
     let broken = |reason, words: String| Outcome::Failed(Trouble::new(reason, words));
     let digest = match pass.seen.hooks.modules.get(module) {
-        Some(ModuleSeen::Ready { digest, .. }) => digest.clone(),
+        Some(ModuleSeen::Ready { digest, exports }) if exports.contains(&Point::Quiesce) => digest.clone(),
+        Some(ModuleSeen::Ready { .. }) => {
+            return broken(
+                Reason::HookPointMissing,
+                format!("HookModule {module} cannot be asked at Quiesce any more"),
+            );
+        }
         Some(ModuleSeen::Loading) => return Outcome::Runs,
         Some(ModuleSeen::Broken(words)) => {
             return broken(
@@ -209,6 +258,12 @@ fn call_for(pass: &mut Pass<'_>, call: HookCall, at_once: bool) -> Option<Result
         None => pass.then(Action::CallHook(Box::new(call))),
     }
     answer
+}
+
+/// Whether it was not the course of things: the window was over, the process that held it was gone, or its hook had no part in it.
+fn is_forced(release: &Release) -> bool {
+    let is_late = matches!(release.reason, ReleaseReason::WindowExpired | ReleaseReason::ControllerRestarted);
+    is_late || !release.hook_done
 }
 
 fn over(pass: &mut Pass<'_>, quiesce: &Quiesce, trouble: Option<Trouble>) {

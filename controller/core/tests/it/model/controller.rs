@@ -67,7 +67,7 @@ pub struct Controller<S: Side> {
     pub wake: Option<i64>,
     /// What it has looked at last: the API server's version and the mover's revision.
     pub looked_at: Option<(u64, u64)>,
-    /// Whether its last whole pass had anything to write.
+    /// Whether its last whole pass had anything to write, or a call has come to something.
     pub has_written: bool,
     /// It does nothing before this step.
     pub stopped_until: u64,
@@ -237,6 +237,7 @@ impl<S: Side> Controller<S> {
                 let asked = std::mem::take(&mut self.asking.asked);
                 if hooks::run(world, &mut self.asking.calls, &asked) {
                     self.wake = Some(clock);
+                    self.has_written = true;
                 }
             }
             Err(WriteError::Refused(refusal)) => {

@@ -91,6 +91,10 @@ impl World {
             Some(Lie::RememberedRest) if self.application.is_at_rest() && self.dice.one_in(30) => {
                 return self.kill_controller();
             }
+            // It lasts for a moment only.
+            None if self.faults && self.application.is_at_rest() && self.dice.one_in(40) => {
+                return self.meddle().then(|| "somebody undoes what a quiesce did".to_owned());
+            }
             _ => {}
         }
         match self.dice.roll(1000) {

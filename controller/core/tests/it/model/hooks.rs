@@ -123,6 +123,7 @@ fn good(world: &mut World, request: &HookRequest) -> HookAnswer {
         }),
         HookRequest::Release(..) => HookAnswer::Released,
         HookRequest::Undo(..) => HookAnswer::Undone { left: Vec::new(), words: String::new() },
+        HookRequest::Holds(..) => HookAnswer::Lost(Vec::new()),
         HookRequest::PreSync(..) | HookRequest::PostSync(..) => HookAnswer::Done,
         HookRequest::OnFailure(..) => {
             HookAnswer::Reaction(match if world.faults { world.dice.roll(4) } else { 4 } {
@@ -150,6 +151,7 @@ fn bad(world: &mut World, request: &HookRequest) -> HookAnswer {
         | HookRequest::PostSync(..)
         | HookRequest::OnFailure(..) => HookAnswer::Settings(Vec::new()),
         HookRequest::Undo(log, _) => HookAnswer::Undone { left: log.clone(), words: "no".to_owned() },
+        HookRequest::Holds(..) => HookAnswer::Lost(vec!["it is gone".to_owned()]),
         HookRequest::Tune(..) => {
             let options = TransferOptions { bandwidth_kib: Some(0), ..TransferOptions::default() };
             HookAnswer::Options(options)

@@ -95,10 +95,13 @@ impl SourceGlance {
         self,
         world: &mut World,
         known: &mut Known,
-        (refusals, hooks): (Vec<Refusal>, HooksSeen),
+        (refusals, mut hooks): (Vec<Refusal>, HooksSeen),
     ) -> SourceObserved {
         let owner = uid(&self.source);
         apply_cut(world, &self.source);
+        if let Some(quiesce) = self.source.status.as_ref().and_then(|status| status.quiesce.as_ref()) {
+            hooks.ended_sessions = world.ended_sessions(&quiesce.undo);
+        }
         let pods = self.pods.unwrap_or_else(|| owned(&world.west.api.pods, &owner));
         let sync = self.source.status.as_ref().and_then(|status| status.current_sync.as_ref());
         let wanted = sync.map(|sync| names::source_pod(&name(&self.source), &sync.id, sync.attempt));

@@ -1,11 +1,12 @@
 //! An application that hooks bring to rest: what really holds it, and calls that do so.
 
 use super::hooks::{Calls, answer};
+use super::lies::Lie;
 use super::world::World;
 use scribe_core::hooks::{CallSeen, HookAnswer, HookCall, HookFailure, HookRequest};
 use scribe_hooks_contract::points::{Consistency, Frozen};
 use scribe_hooks_contract::reason::Reason;
-use scribe_hooks_contract::undo::{Change, Changed, Undo};
+use scribe_hooks_contract::undo::{Change, Changed, Place, Undo};
 use std::collections::BTreeSet;
 
 /// What holds the application.
@@ -26,6 +27,21 @@ impl Application {
 }
 
 impl World {
+    /// The sessions of that log that hold no longer, as whoever holds them knows.
+    pub fn ended_sessions(&self, log: &[Undo]) -> BTreeSet<String> {
+        let is_session = |entry: &&Undo| matches!(entry.change, Change::Session { .. });
+        let sessions = log.iter().filter(is_session).map(|entry| &entry.id);
+        let is_lied_about = self.lie == Some(Lie::RememberedRest);
+        sessions.filter(|id| !is_lied_about && !self.application.changes.contains(*id)).cloned().collect()
+    }
+
+    /// Somebody who knows nothing of a quiesce undoes what it did. Whether there was anything.
+    pub fn meddle(&mut self) -> bool {
+        let any = !self.application.changes.is_empty();
+        self.application.changes.clear();
+        any
+    }
+
     /// Who holds the application for a controller that died lets go of it, or does not.
     pub fn controller_dies(&mut self) {
         if self.dice.one_in(2) {
@@ -54,6 +70,10 @@ pub fn begin(world: &mut World, calls: &mut Calls, call: &HookCall) -> CallSeen 
             end_quiesces(calls);
             undo(world, log)
         }
+        HookRequest::Holds(log, _) => {
+            let lost = log.iter().filter(|entry| !world.application.changes.contains(&entry.id));
+            CallSeen::Done(Ok(HookAnswer::Lost(lost.map(|entry| entry.id.clone()).collect())))
+        }
         request => answer(world, request),
     }
 }
@@ -69,7 +89,12 @@ fn ask(world: &mut World) -> CallSeen {
         uid: "u".to_owned(),
     };
     let id = format!("change-{}", world.application.made);
-    CallSeen::Asks(Undo { id, change: Change::Scale { workload, set: 0, restore: 1 } })
+    // The host can look at what was scaled. Of a session it is known only by whoever holds it.
+    let is_session = world.application.made.is_multiple_of(2);
+    let place = Place { pod: "web-0".to_owned(), uid: "u".to_owned(), container: "web".to_owned() };
+    let change =
+        if is_session { Change::Session { place } } else { Change::Scale { workload, set: 0, restore: 1 } };
+    CallSeen::Asks(Undo { id, change })
 }
 
 /// It is at rest, or breaks down after what it did.

@@ -245,3 +245,30 @@ fn patterns_are_not_taken_from_a_hook_without_a_look() {
         assert_eq!(world.status().hooks[0].problem.as_ref().unwrap().reason, "HookOutput");
     }
 }
+
+/// Each way in which a hook can break has a reason of its own, its words, and a way out.
+#[test]
+fn what_broke_is_told_by_its_reason() {
+    for reason in [
+        Reason::HookTimeout,
+        Reason::HookFuel,
+        Reason::HookMemory,
+        Reason::HookTrap,
+        Reason::HookDenied,
+        Reason::HookOutput,
+        Reason::HookFailed,
+        Reason::HookUnavailable,
+    ] {
+        let mut world = with_decision(Verdict::Proceed);
+        let message = "these are its words".to_owned();
+        world.modules(|modules| modules.says.decide = Some(Said::Fails { reason, message }));
+        world.settle("new");
+        let ready = world.status().conditions.into_iter().find(|it| it.type_ == "HooksReady").unwrap();
+        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", reason.as_str()));
+        assert!(ready.message.contains("these are its words"), "{}", ready.message);
+        let out: scribe_crds::conditions::Reason = ready.reason.parse().unwrap();
+        let way_out = out.action().trim_start_matches("Nothing; i");
+        assert!(ready.message.ends_with(way_out), "{}", ready.message);
+        assert!(world.status().current_sync.is_none());
+    }
+}

@@ -13,6 +13,7 @@ mod objective;
 mod objects;
 mod placement;
 mod quiesce;
+mod quiesce_interrupted;
 mod slots;
 mod spec;
 mod story;

@@ -10,29 +10,29 @@ use scribe_hooks_contract::points::{self, Frozen, Point};
 use scribe_hooks_contract::reason::Reason;
 use scribe_hooks_contract::undo::Undo;
 
-const SPEC: &str = "
+pub(super) const SPEC: &str = "
 sourcePVC: data
 trigger: {manual: one}
 rsync: {sshKeys: db-keys}
 hooks: [{module: rest, points: [Quiesce], serviceAccountName: db-hook, quiesce: {maxWindow: 30s}}]
 ";
 
-fn frozen(achieved: points::Consistency) -> Said<Frozen> {
+pub(super) fn frozen(achieved: points::Consistency) -> Said<Frozen> {
     Said::Answers(Frozen { token: "t1".to_owned(), achieved, note: Some("checkpoint".to_owned()) })
 }
 
-fn undo(id: &str) -> Undo {
+pub(super) fn undo(id: &str) -> Undo {
     yaml(&format!(
         "{{id: {id}, change: {{scale: {{workload: {{group: apps, version: v1, resource: statefulsets, name: db, uid: u}}, set: 0, restore: 3}}}}}}"
     ))
 }
 
-fn session(id: &str) -> Undo {
+pub(super) fn session(id: &str) -> Undo {
     yaml(&format!("{{id: {id}, change: {{session: {{place: {{pod: db-0, uid: u, container: db}}}}}}}}"))
 }
 
 /// A source whose hook brings the application to rest, and lets it go on.
-fn world(spec: &str) -> World {
+pub(super) fn world(spec: &str) -> World {
     let mut world = World::new(spec);
     world.modules(|modules| {
         *modules = Modules::one("rest", &[Point::Quiesce]);
@@ -42,16 +42,16 @@ fn world(spec: &str) -> World {
     world
 }
 
-fn state(world: &World) -> Option<QuiesceState> {
+pub(super) fn state(world: &World) -> Option<QuiesceState> {
     world.status().quiesce.map(|quiesce| quiesce.state)
 }
 
-fn still_frozen(world: &World) -> bool {
+pub(super) fn still_frozen(world: &World) -> bool {
     world.status().conditions.iter().any(|condition| condition.type_ == STILL_FROZEN)
 }
 
 /// Passes until the application is at rest and the cut is being made.
-fn to_the_cut(world: &mut World) {
+pub(super) fn to_the_cut(world: &mut World) {
     for _ in 0..6 {
         if !world.seen.cuts.is_empty() {
             return;
@@ -61,7 +61,7 @@ fn to_the_cut(world: &mut World) {
     panic!("no cut:\n{}", world.transcript);
 }
 
-fn releases(world: &mut World, what: &str) -> Vec<(points::ReleaseReason, Option<String>, u32)> {
+pub(super) fn releases(world: &mut World, what: &str) -> Vec<(points::ReleaseReason, Option<String>, u32)> {
     let decision = world.pass(what);
     let all = decision.first.iter().chain(&decision.then);
     all.filter_map(|action| match action {
@@ -90,7 +90,8 @@ fn at_rest_for_the_cut_and_no_longer() {
     world.pass("the cut is there");
     assert!(world.seen.pods.is_empty(), "a mover starts before the cut is complete");
     world.bind_cut();
-    world.pass("the cut is complete");
+    world.pass("the cut is complete, and the host looks");
+    world.pass("all is as it was set");
     world.pass("the hook has released it");
     world.pass("the host has undone what is left");
     assert_eq!(world.status().quiesce, None);
@@ -308,7 +309,7 @@ fn a_release_that_fails_is_tried_until_it_succeeds() {
     to_the_cut(&mut world);
     world.pass("recorded");
     world.bind_cut();
-    for what in ["complete", "the hook fails", "the host too"] {
+    for what in ["complete", "the host has looked", "the hook fails", "the host too"] {
         world.pass(what);
     }
     let quiesce = world.status().quiesce.unwrap();
