@@ -1,4 +1,4 @@
-//! Tells a URL of what failed.
+//! Tells a URL of what failed, and another one of what succeeded.
 
 #[cfg(test)]
 mod tests;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use scribe_hook_sdk::failure::{Reaction, Report};
 use scribe_hook_sdk::http::Request;
-use scribe_hook_sdk::{Context, Failure, Hook, HookError, Problem, Role, export, log};
+use scribe_hook_sdk::{Context, Failure, Hook, HookError, Lifecycle, Problem, Role, SyncStats, export, log};
 use serde::{Deserialize, Serialize};
 
 /// What the user sets.
@@ -15,8 +15,12 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Settings {
-    /// Where to POST it.
-    url: String,
+    /// Where to POST failures.
+    #[serde(default)]
+    url: Option<String>,
+    /// Where to POST each sync that was published: what watches there raises the alarm when it hears nothing, whatever has died.
+    #[serde(default)]
+    success_url: Option<String>,
     /// Headers whose values are secret: for each its name, and the key in the Secret of the HookModule's grant.
     #[serde(default)]
     secret_headers: BTreeMap<String, String>,
@@ -29,14 +33,12 @@ fn one() -> u32 {
     1
 }
 
-/// What is sent.
+/// What is sent when an attempt has failed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Notification<'a> {
-    kind: &'a str,
-    namespace: &'a str,
-    name: &'a str,
-    role: &'a str,
+struct Failed<'a> {
+    #[serde(flatten)]
+    object: Object<'a>,
     phase: &'a str,
     code: &'a str,
     message: &'a str,
@@ -47,6 +49,42 @@ struct Notification<'a> {
     retryable: bool,
 }
 
+/// What is sent when a sync has succeeded.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Succeeded<'a> {
+    #[serde(flatten)]
+    object: Object<'a>,
+    attempt_id: &'a str,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    started: u64,
+    finished: u64,
+    bytes_sent: u64,
+    bytes_total: u64,
+    files_changed: u64,
+    files_deleted: u64,
+}
+
+/// Of what is told.
+#[derive(Debug, Serialize)]
+struct Object<'a> {
+    kind: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+    role: &'a str,
+}
+
+impl<'a> Object<'a> {
+    fn of(ctx: &'a Context<Settings>) -> Self {
+        let object = &ctx.replication.ref_;
+        let role = match ctx.replication.role {
+            Role::Source => "source",
+            Role::Destination => "destination",
+        };
+        Self { kind: &object.kind, namespace: &object.namespace, name: &object.name, role }
+    }
+}
+
 struct NotifyHttp;
 
 impl Hook for NotifyHttp {
@@ -55,8 +93,14 @@ impl Hook for NotifyHttp {
 
     fn validate(settings: &Settings) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if !["https://", "http://"].iter().any(|scheme| settings.url.starts_with(scheme)) {
-            problems.push(Problem::at("/url", "has no scheme: write it as https://host/path"));
+        for (path, url) in [("/url", &settings.url), ("/successUrl", &settings.success_url)] {
+            let is_url = |url: &String| ["https://", "http://"].iter().any(|scheme| url.starts_with(scheme));
+            if !url.as_ref().is_none_or(is_url) {
+                problems.push(Problem::at(path, "has no scheme: write it as https://host/path"));
+            }
+        }
+        if settings.url.is_none() && settings.success_url.is_none() {
+            problems.push(Problem::at("/url", "nobody is told: set url, successUrl or both"));
         }
         if settings.after == 0 {
             problems.push(Problem::at("/after", "is 0: use 1 to be told of each failure"));
@@ -67,49 +111,57 @@ impl Hook for NotifyHttp {
 
 impl Failure for NotifyHttp {
     fn on_failure(ctx: &Context<Settings>, report: &Report) -> Result<Reaction, HookError> {
+        let Some(url) = &ctx.settings.url else { return Ok(Reaction::Default) };
         let failures = ctx.last.consecutive_failures.max(1);
         if failures < ctx.settings.after {
             log::debug(&format!("{failures} of {} failures in a row: not told", ctx.settings.after));
             return Ok(Reaction::Default);
         }
-        let response = request(ctx, report, failures)?.send()?;
-        if !response.is_success() {
-            // An error is shown in the object's status; the sync goes on as without this hook.
-            return Err(HookError::failed(format!("{} answered {}", ctx.settings.url, response.status)));
-        }
+        let failed = Failed {
+            object: Object::of(ctx),
+            phase: report.phase.name(),
+            code: &report.code,
+            message: &report.message,
+            attempt_id: &ctx.attempt.attempt_id,
+            attempt: ctx.attempt.number,
+            consecutive_failures: failures,
+            retryable: report.retryable,
+        };
+        // An error is shown in the object's status; the sync goes on as without this hook.
+        tell(ctx, url, &failed)?;
         Ok(Reaction::Default)
     }
 }
 
-fn request(
-    ctx: &Context<Settings>,
-    report: &Report,
-    consecutive_failures: u32,
-) -> Result<Request, HookError> {
-    let object = &ctx.replication.ref_;
-    let notification = Notification {
-        kind: &object.kind,
-        namespace: &object.namespace,
-        name: &object.name,
-        role: match ctx.replication.role {
-            Role::Source => "source",
-            Role::Destination => "destination",
-        },
-        phase: report.phase.name(),
-        code: &report.code,
-        message: &report.message,
-        attempt_id: &ctx.attempt.attempt_id,
-        attempt: ctx.attempt.number,
-        consecutive_failures,
-        retryable: report.retryable,
-    };
-    // The same failure may be told twice, as when the controller restarts: by this the receiver can know it again.
+impl Lifecycle for NotifyHttp {
+    fn post_sync(ctx: &Context<Settings>, stats: &SyncStats) -> Result<(), HookError> {
+        let Some(url) = &ctx.settings.success_url else { return Ok(()) };
+        let succeeded = Succeeded {
+            object: Object::of(ctx),
+            attempt_id: &ctx.attempt.attempt_id,
+            started: stats.started,
+            finished: stats.finished,
+            bytes_sent: stats.bytes_sent,
+            bytes_total: stats.bytes_total,
+            files_changed: stats.files_changed,
+            files_deleted: stats.files_deleted,
+        };
+        tell(ctx, url, &succeeded)
+    }
+}
+
+fn tell(ctx: &Context<Settings>, url: &str, body: &impl Serialize) -> Result<(), HookError> {
+    // The same may be told twice, as when the controller restarts: by this the receiver can know it again.
     let key = format!("{}-{}", ctx.attempt.attempt_id, ctx.attempt.number);
-    let mut request = Request::post(&ctx.settings.url).header("Idempotency-Key", key).json(&notification)?;
+    let mut request = Request::post(url).header("Idempotency-Key", key).json(body)?;
     for (header, secret) in &ctx.settings.secret_headers {
         request = request.secret_header(header, secret);
     }
-    Ok(request)
+    let response = request.send()?;
+    if !response.is_success() {
+        return Err(HookError::failed(format!("{url} answered {}", response.status)));
+    }
+    Ok(())
 }
 
-export!(NotifyHttp: Failure);
+export!(NotifyHttp: Failure, Lifecycle);

@@ -66,6 +66,38 @@ fn what_was_not_taken_is_an_error() {
 }
 
 #[test]
+fn a_success_is_told_where_that_is_wanted() {
+    let host = Host::new();
+    let stats = SyncStats {
+        started: 1_000,
+        finished: 3_000,
+        bytes_sent: 7,
+        bytes_total: 70,
+        files_changed: 1,
+        files_deleted: 2,
+        mover_exit: Some(0),
+    };
+    assert_eq!(NotifyHttp::post_sync(&ctx(1), &stats), Ok(()));
+    assert_eq!(host.calls(), []);
+    let ctx = context(&json!({ "successUrl": "https://watch.example.com/db" }));
+    host.http(answered(200));
+    assert_eq!(NotifyHttp::post_sync(&ctx, &stats), Ok(()));
+    let [Call::Http(request)] = &host.calls()[..] else { panic!("{:?}", host.calls()) };
+    assert_eq!((request.method.as_str(), request.url.as_str()), ("POST", "https://watch.example.com/db"));
+    assert_eq!(
+        serde_json::from_slice::<Value>(&request.body).unwrap(),
+        json!({
+            "kind": "ReplicationSource", "namespace": "default", "name": "db", "role": "source",
+            "attemptId": "00000000-0000-0000-0000-000000000001", "started": 1_000, "finished": 3_000,
+            "bytesSent": 7, "bytesTotal": 70, "filesChanged": 1, "filesDeleted": 2,
+        })
+    );
+    assert_eq!(NotifyHttp::on_failure(&ctx, &report()), Ok(Reaction::Default), "no url: not told");
+    host.http(answered(500));
+    NotifyHttp::post_sync(&ctx, &stats).unwrap_err();
+}
+
+#[test]
 fn settings_are_judged() {
     let problems = validate::<NotifyHttp>(&json!({ "url": "pager", "after": 0 })).unwrap_err();
     assert_eq!(
@@ -75,6 +107,10 @@ fn settings_are_judged() {
     let problems =
         validate::<NotifyHttp>(&json!({ "url": "https://x/", "secretHeaders": { "A": 1 } })).unwrap_err();
     assert_eq!(problems[0].path.as_deref(), Some("/secretHeaders/A"));
+    let problems = validate::<NotifyHttp>(&json!({})).unwrap_err();
+    assert_eq!(problems[0].path.as_deref(), Some("/url"));
+    let problems = validate::<NotifyHttp>(&json!({ "successUrl": "watch" })).unwrap_err();
+    assert_eq!(problems[0].path.as_deref(), Some("/successUrl"));
 }
 
 #[test]

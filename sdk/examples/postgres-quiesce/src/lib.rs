@@ -4,7 +4,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use scribe_hook_sdk::exec::{self, Command, Error};
+use scribe_hook_sdk::exec::{self, Command, Error, Outcome};
 use scribe_hook_sdk::quiesce::{Consistency, Frozen, Release};
 use scribe_hook_sdk::{Context, Hook, HookError, Problem, Quiesce, export, freeze, log};
 
@@ -14,7 +14,11 @@ use crate::settings::{Mode, Settings};
 ///
 /// Signals are ignored until the trap is set, or one between the two would leave the file system frozen. The trap is set only after the
 /// freeze, or it would thaw what somebody else has frozen. It ends with 124, as `timeout` does, where the time was over.
+///
+/// As long as it lives it has a lock on the directory: so the release can tell what it is about to thaw from what nobody will.
 const FREEZE: &str = r#"trap '' HUP INT TERM
+exec 9< "$1" || exit
+flock -n 9 || { echo "$1 is held by another session" >&2; exit 75; }
 fsfreeze --freeze "$1" || exit
 trap 'fsfreeze --unfreeze "$1"' EXIT
 trap 'exit 143' HUP INT TERM
@@ -51,21 +55,42 @@ impl Quiesce for PostgresQuiesce {
     }
 
     /// The host ends the sessions, and what they hold with them. But a shell that was killed has thawed nothing, and nothing else would: so
-    /// this thaws too. Where nothing is frozen, `fsfreeze` fails and that is well.
+    /// this thaws too, unless such a shell lives, be it this hook's or that of another source of the same volume.
     fn release(ctx: &Context<Settings>, _: &Release) -> Result<(), HookError> {
         let settings = &ctx.settings;
         if settings.mode != Mode::Fsfreeze {
             return Ok(());
         }
-        let thaw = Command::new(["fsfreeze", "--unfreeze", &settings.directory]);
-        match exec::run(&settings.freezer(), &thaw) {
-            Ok(_) => Ok(()),
-            // With the pod, its mount is gone.
-            Err(Error::NoSuchTarget(why) | Error::NotRunning(why)) => {
+        let directory = settings.directory.as_str();
+        let thaw = Command::new(["flock", "-n", directory, "fsfreeze", "--unfreeze", directory]);
+        // All of them: in the middle of a rollout there may be two, and nobody knows any more which it was.
+        match exec::run(&settings.freezer().all(), &thaw) {
+            Ok(outcomes) => outcomes.iter().try_for_each(is_thawed),
+            // With the pod, its mount is gone. A container that does not run is another matter: the file system outlives it, frozen, and the
+            // database with it.
+            Err(Error::NoSuchTarget(why)) => {
                 log::info(&format!("nothing to thaw: {why}"));
                 Ok(())
             }
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Nothing is frozen any more, or somebody lives who thaws it.
+fn is_thawed(outcome: &Outcome) -> Result<(), HookError> {
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    match (outcome.exit_code, said.trim()) {
+        (0, _) => Ok(()),
+        // Without a word: flock's way to say that the lock is taken.
+        (1, "") => {
+            log::debug(&format!("pod {}: a session holds it, and thaws it when it ends", outcome.pod));
+            Ok(())
+        }
+        // Thus the kernel calls what is not frozen.
+        (_, said) if said.contains("Invalid argument") => Ok(()),
+        (code, said) => {
+            Err(HookError::failed(format!("pod {}: fsfreeze ended with {code}: {said}", outcome.pod)))
         }
     }
 }

@@ -60,10 +60,29 @@ fn release_thaws_what_a_killed_session_has_left_frozen() {
     let host = Host::new();
     host.exec(ended(1, "fsfreeze: /data: unfreeze failed: Invalid argument"));
     PostgresQuiesce::release(&context(&settings("fsfreeze")), &RELEASE).unwrap();
-    host.exec(Err(Error::NoSuchTarget("no pod has app=db".to_owned())));
-    PostgresQuiesce::release(&context(&settings("fsfreeze")), &RELEASE).unwrap();
-    host.exec(Err(Error::Unavailable("timeout".to_owned())));
-    PostgresQuiesce::release(&context(&settings("fsfreeze")), &RELEASE).unwrap_err();
+    let [Call::Exec { target, command }] = &host.calls()[..] else { panic!("{:?}", host.calls()) };
+    assert!(target.all_matching);
+    assert_eq!(command.argv, ["flock", "-n", "/data", "fsfreeze", "--unfreeze", "/data"]);
+    // A session that lives thaws it; and with the pod its mount is gone.
+    for well in [ended(0, ""), ended(1, ""), Err(Error::NoSuchTarget("no pod has app=db".to_owned()))] {
+        host.exec(well);
+        PostgresQuiesce::release(&context(&settings("fsfreeze")), &RELEASE).unwrap();
+    }
+}
+
+/// The file system may still be frozen.
+#[test]
+fn release_does_not_rest_before_it_knows_that_nothing_is_frozen() {
+    let host = Host::new();
+    for unknown in [
+        ended(1, "fsfreeze: /data: unfreeze failed: Operation not permitted"),
+        ended(127, "flock: failed to execute fsfreeze: No such file or directory"),
+        Err(Error::NotRunning("container freezer of pod db-0 does not run: OOMKilled".to_owned())),
+        Err(Error::Unavailable("timeout".to_owned())),
+    ] {
+        host.exec(unknown);
+        PostgresQuiesce::release(&context(&settings("fsfreeze")), &RELEASE).unwrap_err();
+    }
 }
 
 #[test]
