@@ -83,6 +83,35 @@ async fn a_failure_is_told_to_a_pager() -> Result<()> {
     .await
 }
 
+/// A sync is published, and the same hook POSTs that to what watches. It needs no ServiceAccount: it asks for nothing of Kubernetes.
+#[tokio::test]
+async fn a_published_sync_is_told_to_a_watcher() -> Result<()> {
+    with_pair("hook-watch", Span::OneCluster, |pair| async move {
+        let site = &pair.source;
+        let listener = TcpListener::bind((HOST, 0)).await.context("listen where pods reach this machine")?;
+        let watcher = format!("http://{}", listener.local_addr()?);
+        let granted =
+            json!({ "http": { "allow": [watcher], "privateRanges": [format!("{HOST}/32")] } });
+        module(site, "notify-http", Some(granted)).await?;
+        prepare(&pair, "ext4", destination("ext4", "1Gi"), |root| ordinary(root, APP)).await?;
+        let hook = json!({
+            "module": "notify-http", "points": ["Lifecycle"], "settings": { "successUrl": format!("{watcher}/db") }
+        });
+        site.source("db", with(source("data"), json!({ "hooks": [hook] }))).await?;
+        let (head, body) =
+            tokio::time::timeout(PATIENCE, page(&listener)).await.context("nobody was told")??;
+        ensure!(head.starts_with("POST /db HTTP/1.1"), "{head}");
+        ensure!(body["name"] == "db" && body["bytesTotal"].as_u64() > Some(0), "{body}");
+        let is_told = |rs: &ReplicationSource| {
+            let status = source_status(rs);
+            status.last_manual_sync.as_deref() == Some("first") && status.post_sync.is_none()
+        };
+        site.await_source("db", "published, and that it was told is recorded", is_told).await?;
+        Ok(())
+    })
+    .await
+}
+
 /// A module from the image that is mounted into the controller.
 async fn from_file(site: &Site, name: &str) -> Result<()> {
     let object = json!({

@@ -111,6 +111,7 @@ async fn killed_in_mid_transfer(pair: Pair, side: &str) -> Result<()> {
 
 /// Kills the controller of a cluster and waits until its successor is ready.
 async fn kill_controller(site: &Site) -> Result<()> {
+    let _nobody_minds = crate::quiesce::ALIVE.write().await;
     let pods: Api<Pod> = Api::namespaced(site.client.clone(), SYSTEM);
     let selector = ListParams::default().labels(&format!("app.kubernetes.io/name={CONTROLLER}"));
     for name in pods.list(&selector).await?.into_iter().filter_map(|pod| pod.metadata.name) {

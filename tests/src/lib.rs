@@ -11,6 +11,7 @@ pub mod faults;
 pub mod fixture;
 pub mod images;
 pub mod kubectl;
+pub mod postgres;
 pub mod site;
 pub mod tree;
 pub mod wait;
