@@ -1,6 +1,7 @@
 //! `cargo xtask bench hooks`: what calls of modules cost, what modules take, and how soon they are there after a start.
 //!
-//! The numbers come from a program, `hooks/benches/hooks`, that uses modules as the controller does. Here they are held against the goals.
+//! The numbers come from a program, `hooks/benches/hooks`, that uses modules as the controller does. Here they are held against the goals. What it takes to
+//! bring a database to rest is measured on a development cluster: see [`quiesce`](super::quiesce).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use scribe_tests::cluster::repository;
 
+use super::quiesce;
 use super::report::{self, Row, Spread};
 use crate::hooks;
 use crate::process::cargo;
@@ -22,6 +24,9 @@ pub struct Options {
     /// Write the rows to this file, as JSON
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Leave out what needs a cluster
+    #[arg(long)]
+    no_cluster: bool,
 }
 
 /// What of a measurement is held against its goal.
@@ -54,8 +59,8 @@ const GOALS: [Goal; 6] = [
     Goal { name: "hooks/resident/rust", of: ("resident", Of::Median), most: 1.0, unit: "MiB" },
 ];
 
-/// Builds the modules and the program, and runs it.
-pub fn run(options: &Options) -> Result<()> {
+/// Builds the modules and the programs, and runs them.
+pub async fn run(options: &Options) -> Result<()> {
     let folder = hooks::measured()?;
     let mut cargo = cargo(&["bench", "--quiet", "--locked", "--package=scribe-hooks", "--bench=hooks", "--"]);
     cargo.arg(&folder).arg(options.calls.to_string()).current_dir(repository());
@@ -63,7 +68,10 @@ pub fn run(options: &Options) -> Result<()> {
     ensure!(output.status.success(), "what measures hooks ended with {}", output.status);
     let numbers: BTreeMap<String, Vec<f64>> =
         serde_json::from_slice(&output.stdout).context("read what was measured")?;
-    let rows = summarise(&numbers)?;
+    let mut rows = summarise(&numbers)?;
+    if !options.no_cluster {
+        rows.push(quiesce::run(&folder).await?);
+    }
     options.json.as_deref().map_or(Ok(()), |path| report::write(&rows, path))
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what things cost, each next to something that anybody can repeat without Scribe.
 
 mod hooks;
+mod quiesce;
 mod report;
 mod sync;
 
@@ -18,6 +19,6 @@ pub enum Command {
 pub async fn run(command: &Command) -> Result<()> {
     match command {
         Command::Sync(options) => sync::run(options).await,
-        Command::Hooks(options) => hooks::run(options),
+        Command::Hooks(options) => hooks::run(options).await,
     }
 }
