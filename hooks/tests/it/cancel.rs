@@ -21,7 +21,7 @@ fn waiting() -> Vec<u8> {
         .build()
 }
 
-/// Runs a test in a process of its own, since it measures all of it.
+/// Runs a test in a process of its own, of which it measures or takes all.
 pub fn run_alone(test: &str) {
     let alone = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--ignored", "--nocapture"])
