@@ -168,7 +168,7 @@ reasons! {
     Quiesced Normal "A hook has brought the application to rest.", "Nothing.";
     Released Normal "The application goes on.", "Nothing.";
     StillFrozen Warning "An application that a hook has brought to rest could not be let go on.", "Read the message; it is tried again. If the application does go on, annotate the source with scribe.dev/forget-freeze and the id of the sync.";
-    QuiesceLost Warning "The controller that had an application brought to rest is gone, or what held it ended before the copy was complete.", "Nothing; the copy is discarded, and the sync is tried again.";
+    QuiesceLost Warning "An application was not known to be at rest until the copy was complete: the controller that had brought it there is gone, what held it has ended, somebody has changed what was set, or the attempt was held up before its copy.", "Nothing; a copy that is there is discarded, and the sync is tried again. If it happens again, look who else scales or annotates what the hook does.";
     QuiesceWindowExpired Warning "The copy was not complete within the time that an application may be at rest.", "Raise spec.hooks[].quiesce.maxWindow; or, if the storage class waits for a pod, set copyMethod: Snapshot.";
     QuiesceTooWeak Warning "A hook achieved less than spec.hooks[].quiesce.requireConsistency wants.", "Read the hook's words in the message, or require less.";
     HookSuspended Warning "A Failure hook wants no further sync.", "Read its words in the message. Changing anything in the spec, as a new spec.trigger.manual does, lets syncs go on.";
@@ -184,7 +184,7 @@ reasons! {
     HookTrap Warning "A hook broke down.", "Ask the module's author; the message says how it ended.";
     HookOutput Warning "A hook gave an answer that cannot be carried out.", "Ask the module's author; the message says what is wrong with it.";
     HookDenied Warning "A hook failed after it was denied something.", "The message names it: add it to spec.capabilities of the HookModule, or bind a Role to the hook's ServiceAccount.";
-    HookUnavailable Warning "The controller could not run the hook now.", "Nothing; it is tried again.";
+    HookUnavailable Warning "The controller could not run the hook, or compile its module, now.", "Nothing; it is tried again.";
     HookFailed Warning "A hook said that it cannot give an answer.", "Read its words in the message.";
     ModuleReady Normal "The module is loaded, and hooks can be made from it.", "Nothing.";
     ModuleLoading Normal "The module is being read and compiled.", "Nothing.";

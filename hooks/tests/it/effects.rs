@@ -293,7 +293,7 @@ async fn no_grant_reaches_a_secret() {
     let host = Idle::shared();
     let error = pre_sync(hook, all, &host).await.outcome.unwrap_err();
     assert_eq!(error.reason(), Reason::HookDenied);
-    assert!(error.to_string().contains("Secret"), "{error}");
+    assert!(error.to_string().contains("Secrets are never"), "{error}");
     assert!(host.asked().is_empty());
 }
 
