@@ -307,7 +307,13 @@ async fn a_module_is_pulled_from_a_registry() -> Result<()> {
     world.api::<ServiceAccount>().create(&PostParams::default(), &account).await?;
     let oci = json!({ "reference": reference, "pullSecret": "pull", "serviceAccountName": "puller" });
     world.hook_module("good", json!({ "oci": oci })).await?;
-    world.not_ready("good", "ModuleFetchFailed", "Secret pull, as ServiceAccount puller").await?;
+    world
+        .not_ready(
+            "good",
+            "ModuleFetchFailed",
+            "Secret pull, as ServiceAccount puller: secrets \"pull\" is forbidden",
+        )
+        .await?;
     let role: Role = serde_json::from_value(json!({
         "metadata": { "name": "puller" },
         "rules": [{ "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["pull"], "verbs": ["get"] }]

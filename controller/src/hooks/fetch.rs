@@ -82,12 +82,12 @@ pub enum FetchError {
     #[error("{0}")]
     Wrong(String),
     /// The API server could not be asked.
-    #[error("read {what}: {source}")]
+    #[error("read {what}: {why}")]
     Api {
         /// What was read.
         what: String,
-        /// Why not.
-        source: Box<kube::Error>,
+        /// In the API server's words, or what kept it from answering.
+        why: String,
     },
     /// The server could not be asked, or did not answer well.
     #[error("download {url}: {source}")]

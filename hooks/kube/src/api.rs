@@ -16,6 +16,8 @@ use scribe_hooks_contract::undo::Changed;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
+use crate::cause::chain;
+
 /// The longest that one request may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of an object that is read to look at a part of it. etcd takes no larger ones.
@@ -236,21 +238,6 @@ pub(crate) async fn get<T: DeserializeOwned>(
 ) -> Result<T, ApiError> {
     let read = send(client, Method::GET, path, accept, None, most).await?;
     serde_json::from_slice(&read).map_err(ApiError::Unreadable)
-}
-
-/// An error and what caused it, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    sanitize::line(&text, fixed::MESSAGE_BYTES)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use scribe_hooks::sanitize;
 use scribe_hooks_contract::effects::{Event, EventKind};
 use scribe_hooks_contract::limits::fixed;
 
-use crate::api::chain;
+use crate::cause::chain;
 use crate::host::Subject;
 
 /// Begins every reason: what a module says is never taken for a word of Scribe's own.

@@ -18,7 +18,8 @@ use kube::{Api, Client, Config};
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service};
 
-use crate::api::{PATIENCE, chain};
+use crate::api::PATIENCE;
+use crate::cause::chain;
 
 /// How long a token is asked for, in seconds. The API server gives none for less.
 const LIFE_SECONDS: i64 = 600;

@@ -31,6 +31,7 @@
 #![warn(missing_docs)]
 
 mod api;
+mod cause;
 mod events;
 mod exec;
 mod freeze;
@@ -46,6 +47,7 @@ mod stream;
 mod undo;
 mod wait;
 
+pub use cause::chain;
 pub use freeze::{Journal, JournalError};
 pub use host::{Call, KubeHost, Platform, Subject};
 pub use identity::{Identities, IdentityError};

@@ -9,7 +9,8 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use scribe_hooks_contract::grants::{Grants, KubeGrant, Verb};
 
-use crate::api::{PATIENCE, chain};
+use crate::api::PATIENCE;
+use crate::cause::chain;
 
 /// Questions on the way at the same time.
 const AT_ONCE: usize = 8;

@@ -17,7 +17,7 @@ use scribe_hooks_contract::effects::{Entry, StateError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::api::chain;
+use crate::cause::chain;
 use crate::host::Subject;
 use crate::object::Tries;
 

@@ -19,7 +19,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
-use crate::api::{self, PATIENCE, chain, with_query};
+use crate::api::{self, PATIENCE, with_query};
+use crate::cause::chain;
 use crate::pods::refused;
 
 const STDIN: u8 = 0;

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::api::{Accept, Address, ApiError, OBJECT_BYTES, begin, chain, with_query};
+use crate::api::{Accept, Address, ApiError, OBJECT_BYTES, begin, with_query};
+use crate::cause::chain;
 use crate::object::{check_uid, read_value, uid};
 
 /// Before another watch where one has ended.

@@ -166,8 +166,7 @@ async fn who_does_not_heed_that_time_is_up_is_ended() {
         .does("pre-sync", "(call $sleep (i32.const 100000)) (loop $l (br $l)) i32.const 0")
         .build();
     let limits = Effective { timeout: Duration::from_millis(300), ..limits() };
-    let called =
-        load(hook).await.effectful(limits, Arc::default(), Idle::shared()).pre_sync(context()).await;
+    let called = load(hook).await.effectful(limits, Arc::default(), Idle::shared()).pre_sync(context()).await;
     assert_eq!(called.usage.host_calls, [("time.sleep-millis", 1)].into());
     assert_eq!(
         called.outcome.unwrap_err().to_string(),

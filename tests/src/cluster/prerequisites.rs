@@ -75,6 +75,28 @@ pub fn ensure_installed(packages: &[&'static str]) -> Result<()> {
     install(&missing)
 }
 
+/// That a folder's file system has room: programs that run out of it in the middle seldom say so, they wait.
+///
+/// # Errors
+/// Fewer than `bytes` are free.
+pub fn ensure_room(folder: &Path, bytes: u64) -> Result<()> {
+    let stat = rustix::fs::statvfs(folder).with_context(|| format!("measure {}", folder.display()))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    ensure!(
+        free >= bytes,
+        "{} has {:.1} GiB free, {:.1} GiB are needed: free some (old build folders, `cargo xtask cluster down --all`)",
+        folder.display(),
+        gib(free),
+        gib(bytes),
+    );
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
+
 fn missing(wanted: &[&'static str]) -> Vec<&'static str> {
     // dpkg-query ends with 1 as soon as one package is unknown, and still prints the others.
     let output = Command::new("dpkg-query")
@@ -169,6 +191,14 @@ mod tests {
     fn only_installed_packages_count() {
         let dpkg = "acl installed\nrunc config-files\n";
         assert_eq!(not_installed(&["acl", "runc", "umoci"], dpkg), ["runc", "umoci"]);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_the_way_out() {
+        let folder = std::env::temp_dir();
+        ensure_room(&folder, 0).unwrap();
+        let told = ensure_room(&folder, u64::MAX).unwrap_err().to_string();
+        assert!(told.contains("GiB free") && told.contains("cluster down --all"), "{told}");
     }
 
     #[test]

@@ -29,6 +29,9 @@ use crate::wait::{await_condition, eventually};
 /// How long one component may take to answer. An API server on a busy machine needs half a minute.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What a new cluster must find free, in bytes: its images, and what the e2e tier puts into its volumes.
+const ROOM: u64 = 8 << 30;
+
 /// The kubeconfigs that go to components: file, user, group. The controllers of storage act as administrators, since their own
 /// rules of access are not what we test.
 const CLIENTS: [(&str, &str, Option<&str>); 6] = [
@@ -55,7 +58,10 @@ pub(super) async fn up(name: &str, options: &Options) -> Result<Cluster> {
     let started = Instant::now();
     let (addresses, fresh) = match reusable(&layout).await? {
         Some(addresses) => (addresses, false),
-        None => (prepare(&layout, &network_lock(&clusters))?, true),
+        None => {
+            prerequisites::ensure_room(&clusters, ROOM)?;
+            (prepare(&layout, &network_lock(&clusters))?, true)
+        }
     };
     let cluster = Cluster { layout, addresses, binaries };
     let count = start_missing(&cluster, options).await?;

@@ -3,13 +3,14 @@
 use super::FetchError;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
+use scribe_hooks_kube::chain;
 
 /// Reads the module from `binaryData`.
 pub async fn read(client: &Client, namespace: &str, name: &str, key: &str) -> Result<Vec<u8>, FetchError> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let found = api.get_opt(name).await;
-    let found = found
-        .map_err(|source| FetchError::Api { what: format!("ConfigMap {name}"), source: Box::new(source) })?;
+    let found =
+        found.map_err(|error| FetchError::Api { what: format!("ConfigMap {name}"), why: chain(&error) })?;
     let Some(map) = found else {
         return Err(FetchError::Missing(format!("ConfigMap {name} does not exist")));
     };

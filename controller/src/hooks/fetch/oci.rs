@@ -4,7 +4,7 @@ use super::{Dialer, FetchError};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use scribe_crds::v1alpha1::{OciModule, PublicKeys};
-use scribe_hooks_kube::Identities;
+use scribe_hooks_kube::{Identities, chain};
 use scribe_hooks_oci::{Credentials, OciError, Options, PublicKey, Registry};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,8 +80,7 @@ impl Oci {
         let client = self.identities.client(namespace, account);
         let client = client.map_err(|error| FetchError::Wrong(error.to_string()))?;
         let found = Api::<Secret>::namespaced(client, namespace).get_opt(name).await;
-        let found =
-            found.map_err(|source| FetchError::Api { what: what.clone(), source: Box::new(source) })?;
+        let found = found.map_err(|error| FetchError::Api { what, why: chain(&error) })?;
         let secret = found.ok_or_else(|| FetchError::Missing(format!("Secret {name} does not exist")))?;
         let value = secret.data.and_then(|mut data| data.remove(key));
         value

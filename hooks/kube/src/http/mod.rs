@@ -27,7 +27,7 @@ use url::Host;
 pub use network::{Network, System};
 pub use tls::RootsError;
 
-use crate::api::chain;
+use crate::cause::chain;
 
 /// For each address of a name. The next one may be better.
 const CONNECT: Duration = Duration::from_secs(10);

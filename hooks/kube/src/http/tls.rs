@@ -11,7 +11,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Host;
 
-use crate::api::chain;
+use crate::cause::chain;
 
 /// Roots that cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -17,11 +17,13 @@
 //! The release is called before the status is written: the application does not wait for a write. If that is lost, the next pass sees the same and
 //! decides the same; after a restart it is released once more and the cut is discarded, since nothing says that it was complete in time.
 
+mod judge;
 mod release;
 
+pub use judge::{AtRest, judge};
 pub use release::{advance, is_over};
 
-use super::cut::{self, Cut};
+use super::cut;
 use super::validate::ValidSource;
 use super::{CLOCK_TOLERANCE, Pass, after, hooks, report};
 use crate::decision::Action;
@@ -275,96 +277,6 @@ fn lost(pass: &mut Pass<'_>, why: &str) -> BeforeCut {
 /// with it.
 pub fn node<'p>(pass: &'p Pass<'_>, sync: &CurrentSync) -> Option<&'p str> {
     pass.status.quiesce.as_ref().filter(|quiesce| belongs(quiesce, sync))?.node.as_deref()
-}
-
-/// What becomes of a cut that was made while the application was at rest.
-#[derive(Debug, PartialEq, Eq)]
-pub enum AtRest {
-    /// It has nothing to do with that, or has not any more.
-    Over,
-    /// It is complete, and worth that.
-    Taken(Consistency),
-    /// It is being made, and has its time.
-    Waits,
-    /// It is to be discarded.
-    Discard(Reason, String),
-}
-
-/// Judges a cut that is there.
-pub fn judge(pass: &mut Pass<'_>, sync: &CurrentSync, cut: &Cut<'_>) -> AtRest {
-    let Some(quiesce) = pass.status.quiesce.clone().filter(|quiesce| belongs(quiesce, sync)) else {
-        return AtRest::Over;
-    };
-    let achieved = match (quiesce.state, quiesce.achieved) {
-        (QuiesceState::Releasing, _) => return AtRest::Over,
-        (QuiesceState::Frozen, Some(achieved)) => achieved,
-        // No cut is made before it is at rest: this one is not ours to use.
-        (QuiesceState::Quiescing | QuiesceState::Frozen, _) => {
-            release::start(pass, ReleaseReason::CutFailed);
-            return AtRest::Discard(Reason::QuiesceLost, format!("{} was made before its time", cut.what));
-        }
-    };
-    if let Some(why) = let_go(pass, &quiesce) {
-        release::start(pass, ReleaseReason::ControllerRestarted);
-        let message = format!(
-            "{} is discarded, since the application is not known to have been at rest: {why}",
-            cut.what
-        );
-        return AtRest::Discard(Reason::QuiesceLost, message);
-    }
-    if is_over_time(pass, &quiesce) {
-        release::start(pass, ReleaseReason::WindowExpired);
-        return AtRest::Discard(Reason::QuiesceWindowExpired, expired(&quiesce, "complete"));
-    }
-    if cut.is_cut {
-        match still_holds(pass, &quiesce) {
-            Some(Ok(())) => {
-                release::start(pass, ReleaseReason::CutTaken);
-                return AtRest::Taken(achieved);
-            }
-            Some(Err(why)) => {
-                release::start(pass, ReleaseReason::CutFailed);
-                let message = format!(
-                    "{} is discarded, since the application was not at rest any more: {why}",
-                    cut.what
-                );
-                return AtRest::Discard(Reason::QuiesceLost, message);
-            }
-            None => {}
-        }
-    }
-    remember(pass, call_id(&quiesce));
-    pass.wake_at(quiesce.deadline.0);
-    AtRest::Waits
-}
-
-/// Whether all that was changed still is as it was set, now that the cut is complete; if so, it was all the time. Nobody else may have known of
-/// the quiesce: an operator that scales back, another source's release. `None`: the host looks.
-fn still_holds(pass: &mut Pass<'_>, quiesce: &Quiesce) -> Option<Result<(), String>> {
-    let is_lasting = |entry: &&Undo| !matches!(entry.change, Change::Session { .. });
-    let log: Vec<Undo> = quiesce.undo.iter().filter(is_lasting).cloned().collect();
-    if log.is_empty() {
-        return Some(Ok(()));
-    }
-    let call = HookCall {
-        id: id(&("holds", &quiesce.sync_id, quiesce.attempt)),
-        module: quiesce.module.clone(),
-        digest: String::new(),
-        request: HookRequest::Holds(log, quiesce.service_account_name.clone()),
-    };
-    let answer = match pass.seen.hooks.calls.get(&call.id) {
-        Some(CallSeen::Done(answer)) => answer,
-        Some(CallSeen::Running | CallSeen::Asks(_)) | None => {
-            pass.then(Action::CallHook(Box::new(call)));
-            return None;
-        }
-    };
-    Some(match answer {
-        Ok(HookAnswer::Lost(lost)) if lost.is_empty() => Ok(()),
-        Ok(HookAnswer::Lost(lost)) => Err(clean(&lost.join("; "), NOTE)),
-        Ok(_) => Err(Trouble::misunderstood().message),
-        Err(failure) => Err(Trouble::of(failure).message),
-    })
 }
 
 /// Why the application may not be at rest any more.
