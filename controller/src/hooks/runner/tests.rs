@@ -106,6 +106,11 @@ async fn done(runner: &Runner, id: &str) -> Result<HookAnswer, HookFailure> {
     }
 }
 
+/// What comes by itself: whoever waits for it for good has found a fault.
+async fn soon<T>(awaited: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), awaited).await.expect("nothing came")
+}
+
 fn scale(id: &str) -> Undo {
     let workload = Changed {
         group: "apps".to_owned(),
@@ -139,9 +144,9 @@ async fn what_was_ended_freezes_nothing_more() {
         tokio::task::yield_now().await;
     }
     runner.ask(OWNER, "shop", &release());
-    assert_eq!(asks.await.unwrap(), Err(JournalError::Closed));
+    assert_eq!(soon(asks).await.unwrap(), Err(JournalError::Closed));
     runner.answer(OWNER, "quiesce", "one", Ok(()));
-    assert_eq!(two.write(scale("two")).await, Err(JournalError::Closed));
+    assert_eq!(soon(two.write(scale("two"))).await, Err(JournalError::Closed));
     assert!(matches!(runner.seen(OWNER)["quiesce"], CallSeen::Done(Err(_))));
 }
 
@@ -161,9 +166,10 @@ async fn an_entry_is_there_when_its_own_answer_says_so() {
     }
     // That of another one, or of an earlier pass, is none.
     runner.answer(OWNER, "quiesce", "two", Ok(()));
+    assert_eq!(runner.seen(OWNER)["quiesce"], CallSeen::Asks(session));
     assert!(!asks.is_finished() && journal.sessions().is_empty());
     runner.answer(OWNER, "quiesce", "one", Ok(()));
-    assert_eq!(asks.await.unwrap(), Ok(()));
+    assert_eq!(soon(asks).await.unwrap(), Ok(()));
     assert_eq!(*journal.sessions(), ["one"]);
     assert_eq!(runner.seen(OWNER)["quiesce"], CallSeen::Running);
 }
