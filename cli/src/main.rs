@@ -1,6 +1,8 @@
 //! `kubectl scribe`: the command line of Scribe, as a plugin of kubectl.
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nobody reads: use `output`")]
 
 mod hook;
+mod output;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
         Command::Hook(command) => hook::run(command),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        output::note(format_args!("error: {error:#}"));
         ExitCode::FAILURE
     })
 }

@@ -17,6 +17,7 @@ use super::modules::{loader, read};
 use super::perform::{Caller, Performed};
 use super::scripted::Scripted;
 use super::show::{bytes, number};
+use crate::output::print;
 
 /// Calls before the first that counts.
 const WARM_UP: u32 = 20;
@@ -92,9 +93,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         memory,
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&measured)?);
+        print(format_args!("{}\n", serde_json::to_string_pretty(&measured)?))?;
     } else {
-        print!("{}", show(&measured));
+        print(show(&measured))?;
     }
     Ok(ExitCode::SUCCESS)
 }

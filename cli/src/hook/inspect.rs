@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::modules::{self, Modules};
 use super::show::{bytes, indented};
+use crate::output::print;
 
 /// Show what a module is: its hook points, size, digest and settings, and what is wrong with it
 ///
@@ -82,8 +83,10 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         inspected.push(inspect(file, &mut modules).await?);
     }
     match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&inspected)?),
-        Output::Text => inspected.iter().for_each(|inspected| println!("{}", show(inspected))),
+        Output::Json => print(format_args!("{}\n", serde_json::to_string_pretty(&inspected)?))?,
+        Output::Text => {
+            inspected.iter().try_for_each(|inspected| print(format_args!("{}\n", show(inspected))))?
+        }
     }
     let is_good = inspected.iter().all(|inspected| inspected.problem.is_none());
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

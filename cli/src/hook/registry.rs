@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use super::modules::{self, Modules};
 use super::show::bytes;
+use crate::output::{note, print};
 
 /// Push a module to an OCI registry
 ///
@@ -69,6 +70,7 @@ struct Access {
 /// Pushes a module.
 pub async fn push(args: PushArgs) -> Result<ExitCode> {
     let PushArgs { file, reference, access } = args;
+    in_order(&file, &reference)?;
     let (registry, credentials) = access.open(&reference)?;
     let content = modules::read(&file)?;
     let module =
@@ -86,9 +88,20 @@ pub async fn push(args: PushArgs) -> Result<ExitCode> {
         ]),
     };
     let digest = registry.push(&reference, &credentials, artifact).await?;
-    println!("{}", pinned(&reference, &digest));
-    eprintln!("pushed {} ({})", info.name, bytes(module.size()));
+    print(format_args!("{}\n", pinned(&reference, &digest)))?;
+    note(format_args!("pushed {} ({})", info.name, bytes(module.size())));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The two are easily taken for each other.
+fn in_order(file: &Path, reference: &str) -> Result<()> {
+    let is_swapped = !file.is_file() && Path::new(reference).is_file();
+    let file = file.display();
+    ensure!(
+        !is_swapped,
+        "`{reference}` is a file, and `{file}` is none: FILE comes first, then REFERENCE: kubectl scribe hook push {reference} {file}"
+    );
+    Ok(())
 }
 
 /// Pulls a module.
@@ -114,9 +127,9 @@ pub async fn pull(args: PullArgs) -> Result<ExitCode> {
     file.write_all(&pulled.wasm).with_context(write)?;
     file.as_file().sync_all().with_context(write)?;
     file.persist(&output).with_context(write)?;
-    println!("{}", pinned(&reference, &pulled.digest));
+    print(format_args!("{}\n", pinned(&reference, &pulled.digest)))?;
     let signed = if keys.is_some() { ", signed" } else { "" };
-    eprintln!("pulled {} ({}{signed})", output.display(), bytes(pulled.wasm.len() as u64));
+    note(format_args!("pulled {} ({}{signed})", output.display(), bytes(pulled.wasm.len() as u64)));
     Ok(ExitCode::SUCCESS)
 }
 

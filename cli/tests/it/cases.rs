@@ -178,6 +178,26 @@ fn what_the_script_lacks_is_not_updated_away() {
 }
 
 #[test]
+fn that_the_module_lacks_the_point_is_not_updated_into_a_case() {
+    let folder = Folder::new();
+    folder.write("m.wasm", skips());
+    let case = "module: m.wasm\ncall: quiesce\n";
+    folder.write("a.yaml", case);
+    folder
+        .hook(&["test", "--update", "a.yaml"])
+        .failed()
+        .says("FAIL a.yaml")
+        .says("error: HookModuleInvalid: the module does not export scribe:hooks/quiesce")
+        .says("--update does not write HookModuleInvalid into a case");
+    assert_eq!(folder.read("a.yaml"), case);
+    // Unless the case is about that.
+    let wanted = format!("{case}expect: {{ error: {{ reason: HookModuleInvalid }} }}\n");
+    folder.write("a.yaml", &wanted);
+    folder.hook(&["test", "--update", "a.yaml"]).ok().says("ok   a.yaml");
+    assert_eq!(folder.read("a.yaml"), wanted);
+}
+
+#[test]
 fn the_module_on_the_command_line_goes_first() {
     let folder = Folder::new();
     let module = folder.write("m.wasm", proceeds());
@@ -187,6 +207,45 @@ fn the_module_on_the_command_line_goes_first() {
     folder.write("a.yaml", "module: elsewhere.wasm\ncall: decide\nexpect: { output: proceed }\n");
     folder.hook(&["test", "a.yaml"]).failed().says("elsewhere.wasm").says("No such file");
     folder.hook(&["test", "a.yaml", "-m", "m.wasm"]).ok();
+}
+
+#[test]
+fn a_module_that_is_not_built_yet_has_to_be() {
+    let folder = Folder::new();
+    folder.write("tests/a.yaml", "module: ../m.wasm\ncall: decide\nexpect: { output: proceed }\n");
+    folder
+        .hook(&["test", "tests"])
+        .failed()
+        .says("module: open tests/../m.wasm: No such file")
+        .says(": build it first, or name it by --module\n");
+    folder.hook(&["test", "tests", "-m", "n.wasm"]).failed().says("open n.wasm").says(": build it first\n");
+    // It is there: what is wrong is something else.
+    folder.write("m.wasm", "hello, there");
+    let shown = folder.hook(&["test", "tests"]).failed().says("is not WebAssembly").stdout;
+    assert!(!shown.contains("build it first"), "{shown}");
+}
+
+#[test]
+fn what_came_is_shown_whatever_is_expected() {
+    let folder = Folder::new();
+    folder.write("m.wasm", skips());
+    folder.write("a.yaml", "module: m.wasm\ncall: decide\n");
+    let unsettled = "expect: says neither `output` nor `error`: write one";
+    folder
+        .hook(&["test", "a.yaml"])
+        .failed()
+        .says("output:\n         skip: why\n")
+        .says(&format!("{unsettled}, or run with --update"));
+    folder.write("b.yaml", "module: m.wasm\ncall: quiesce\n");
+    folder
+        .hook(&["test", "b.yaml"])
+        .failed()
+        .says("error: HookModuleInvalid: the module does not export scribe:hooks/quiesce: it has decision")
+        .says(&format!("{unsettled}\n"));
+    folder.write("r.wasm", refuses_settings());
+    folder.write("c.yaml", "module: r.wasm\ncall: decide\n");
+    let shown = folder.hook(&["test", "c.yaml"]).failed().says("output: proceed").stdout;
+    assert_eq!(shown.lines().nth(1), Some("     settings/a: no"), "{shown}");
 }
 
 /// File, field, and the way out.
@@ -235,6 +294,18 @@ fn every_bad_field_is_named() {
         (
             "call: decide\ngrants: { exec: [{ podSelector: {}, containers: [a], commands: [[a]] }] }",
             "grants.exec[0].podSelector: is empty, which is every pod: name a label",
+        ),
+        (
+            "call: decide\ngrants: { exec: [{ podSelector: { a: b }, containers: [a], commands: [ls] }] }",
+            "grants.exec[0].commands[0]: expected sequence start at line 2, column ",
+        ),
+        (
+            "call: decide\ngrants: { exec: [{ podSelector: { a: b }, containers: [a], commands: [ls] }] }",
+            ": a command is a list, as in `commands: [[ls, -l]]`",
+        ),
+        (
+            "call: decide\ngrants: { exec: [{ podSelector: { a: b }, containers: [a], commands: ls }] }",
+            ": a command is a list, as in `commands: [[ls, -l]]`",
         ),
         (
             "call: choose\ninput: { points: [{ id: a, created: 1 }, { id: a, created: 2 }] }",

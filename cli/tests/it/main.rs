@@ -9,6 +9,7 @@ mod guest;
 mod inspect;
 mod modules;
 mod new;
+mod pipes;
 mod registry;
 mod run;
 mod setup;

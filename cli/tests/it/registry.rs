@@ -129,6 +129,19 @@ async fn what_is_no_hook_is_not_pushed_and_what_is_no_module_not_pulled() {
         .complains("it names no registry");
 }
 
+#[test]
+fn the_file_comes_before_the_reference() {
+    let folder = Folder::new();
+    folder.write("target/m.wasm", proceeds());
+    let reference = "localhost:1/hooks/m:1";
+    folder
+        .hook(&["push", reference, "target/m.wasm"])
+        .failed()
+        .complains(&format!("`target/m.wasm` is a file, and `{reference}` is none"))
+        .complains("FILE comes first, then REFERENCE")
+        .complains(&format!("kubectl scribe hook push target/m.wasm {reference}"));
+}
+
 #[tokio::test]
 async fn what_no_such_key_has_signed_is_not_written() {
     let server = Registry::start(Access::Anybody).await.unwrap();

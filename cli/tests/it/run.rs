@@ -46,3 +46,22 @@ fn what_it_asks_for_in_vain_is_shown() {
         .complains("`host` has no answer for")
         .complains("- call: freeze.scale-down");
 }
+
+#[test]
+fn the_file_and_the_command_line_must_name_the_same_function() {
+    let folder = Folder::new();
+    folder.write("m.wasm", keeps_nothing());
+    folder.write("a.yaml", "call: choose\ninput: { points: [{ id: a, created: 1 }] }\n");
+    folder.write("b.yaml", "steps: [{ call: choose }]\n");
+    let differ = "call: is `choose`, and --call is `decide`: leave --call out, or name the same function";
+    for (command, file, field) in [
+        ("run", "a.yaml", "a.yaml: "),
+        ("run", "b.yaml", "b.yaml: steps[0]."),
+        ("bench", "a.yaml", "a.yaml: "),
+        ("bench", "b.yaml", "b.yaml: steps[0]."),
+    ] {
+        let wrong = [command, "m.wasm", "-i", file, "--call", "decide"];
+        folder.hook(&wrong).failed().complains(&format!("{field}{differ}"));
+    }
+    folder.hook(&["run", "m.wasm", "-i", "a.yaml", "--call", "choose"]).ok();
+}

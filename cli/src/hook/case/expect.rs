@@ -1,5 +1,7 @@
 //! What is expected of a step, and what was observed: in the same words, so that one can be written for the other.
 
+use std::fmt;
+
 use scribe_hooks::contract::effects::Event;
 use scribe_hooks::contract::measure::Bytes;
 use scribe_hooks::contract::reason::Reason;
@@ -58,6 +60,16 @@ pub struct ExpectedError {
     pub message: Option<String>,
 }
 
+impl fmt::Display for ExpectedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reason, message } = self;
+        match message {
+            Some(message) => write!(f, "{reason}: {message}"),
+            None => write!(f, "{reason}"),
+        }
+    }
+}
+
 impl Expect {
     /// Looks for what cannot be, and fills in what may be left out.
     ///
@@ -89,5 +101,10 @@ impl Expect {
     /// Whether it says how the call ends. Without that, a case proves nothing.
     pub fn is_settled(&self) -> bool {
         self.output.is_some() || self.error.is_some()
+    }
+
+    /// Whether the call ends with a module that lacks the point, or cannot be used at all: mostly a mistake of the case.
+    pub fn is_module_invalid(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| error.reason == Reason::HookModuleInvalid)
     }
 }

@@ -111,7 +111,7 @@ impl Case {
         Self::parse(&text, path, None).map_err(error)
     }
 
-    /// The same, where the function may be left out: then it is `function`.
+    /// The same, where the function may be left out: then it is `function`. Where both name one, it must be the same.
     ///
     /// # Errors
     ///
@@ -152,6 +152,7 @@ impl Case {
 impl File {
     fn steps(self, now: u64, function: Option<Function>) -> Result<Vec<Step>, String> {
         let Self { call, input, host, expect, steps, .. } = self;
+        agree("call", call, function)?;
         let Some(steps) = steps else {
             let function = call
                 .or(function)
@@ -178,6 +179,7 @@ impl File {
         if steps.is_empty() {
             return Err("steps: is empty: write at least one".to_owned());
         }
+        agree("steps[0].call", Some(steps[0].call), function)?;
         let mut now = now;
         let settle = |(number, step): (usize, FileStep)| {
             let own = step.now.map_or(now, |time| time.0);
@@ -190,6 +192,18 @@ impl File {
             step.settle(&format!("steps[{number}]."), now)
         };
         steps.into_iter().enumerate().map(settle).collect()
+    }
+}
+
+/// One function is called: which, the file and the command line must not say differently.
+fn agree(field: &str, written: Option<Function>, wanted: Option<Function>) -> Result<(), String> {
+    match (written, wanted) {
+        (Some(written), Some(wanted)) if written != wanted => Err(format!(
+            "{field}: is `{}`, and --call is `{}`: leave --call out, or name the same function",
+            written.name(),
+            wanted.name()
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -232,9 +246,23 @@ pub fn parse_yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Strin
         })
     });
     read.map_err(|error| match place.filter(|place| place != ".") {
-        Some(place) => format!("{place}: {}", one_line(&error)),
+        Some(place) => {
+            let words = one_line(&error);
+            let hint = hint(&place, &words);
+            format!("{place}: {words}{hint}")
+        }
         None => one_line(&error),
     })
+}
+
+/// How that is written which is easily written otherwise.
+fn hint(place: &str, words: &str) -> &'static str {
+    let is_of_commands = place.starts_with("grants.exec[") && place.contains("].commands");
+    if is_of_commands && words.contains("sequence start") {
+        ": a command is a list, as in `commands: [[ls, -l]]`"
+    } else {
+        ""
+    }
 }
 
 /// Without the part of the file that it shows, which takes lines.

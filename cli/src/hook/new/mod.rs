@@ -12,6 +12,8 @@ use scribe_hooks::contract::points::Point;
 
 use files::{CASES, JAVASCRIPT, POINTS, PYTHON, RUST, Template, WIT};
 
+use crate::output::print;
+
 /// Make a project of a hook, with its tests
 ///
 /// In Rust it stands at whichever hook point is named. The project's README.md has the commands that build and test it.
@@ -87,7 +89,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let point = language.point(point.map(Into::into))?;
     let folder = directory.unwrap_or_default().join(&name);
     let sdk = match language {
-        Language::Rust => sdk(sdk_path, sdk_git)?,
+        Language::Rust => sdk(&name, point, sdk_path, sdk_git)?,
         Language::Python | Language::Javascript if sdk_path.is_none() && sdk_git.is_none() => String::new(),
         Language::Python | Language::Javascript => {
             bail!(
@@ -109,54 +111,68 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let _ = fs::remove_dir_all(&folder);
         return Err(error);
     }
-    println!(
-        "{} is a {} hook. Its README.md says how to build and test it:\n",
-        folder.display(),
-        point.interface()
-    );
-    println!("  cd {}\n{}", folder.display(), language.commands());
+    print(told(&folder, point, &fill(&language.commands())))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was made, and what to do with it.
+fn told(folder: &Path, point: Point, commands: &str) -> String {
+    let (folder, point_name) = (folder.display(), point.interface());
+    let note = if point == Point::Promotion {
+        format!("\nThis version of Scribe does not call the point {point_name} yet.\n")
+    } else {
+        String::new()
+    };
+    format!(
+        "{folder} is a {point_name} hook. Its README.md says how to build and test it:\n\n  cd {folder}\n{commands}{note}"
+    )
 }
 
 impl Language {
     /// The point at which the template stands.
     fn point(self, wanted: Option<Point>) -> Result<Point> {
-        let only = match self {
+        let (only, source, builds) = match self {
             Self::Rust => return Ok(wanted.unwrap_or(Point::Retention)),
-            Self::Python => Point::Decision,
-            Self::Javascript => Point::Retention,
+            Self::Python => (Point::Decision, "app.py", "the commands of README.md"),
+            Self::Javascript => (Point::Retention, "hook.js", "package.json"),
         };
-        if wanted.is_some_and(|wanted| wanted != only) {
-            bail!(
-                "the template for this language stands at the point {}: begin with --language rust, or with --point {} and replace what it exports",
-                only.interface(),
-                only.interface()
-            );
-        }
-        Ok(only)
+        let Some(wanted) = wanted.filter(|wanted| *wanted != only) else { return Ok(only) };
+        let (only, wanted) = (only.interface(), wanted.interface());
+        bail!(
+            "--point: the template for this language stands at the point {only}: begin with --language rust; \
+             or begin with --point {only}, replace what {source} exports, and in {builds} name the world {wanted}-hook of wit/worlds.wit instead of {only}-hook"
+        )
     }
 
-    fn commands(self) -> &'static str {
+    /// What every project in it has.
+    fn files(self) -> &'static [Template] {
         match self {
-            Self::Rust => {
-                "  rustup target add wasm32-unknown-unknown\n  cargo test\n  cargo build --release --target wasm32-unknown-unknown\n  \
-                 kubectl scribe hook test tests"
-            }
-            Self::Python => "  less README.md    # a virtual environment, and componentize-py in it",
-            Self::Javascript => {
-                "  npm install\n  npm test\n  npm run build\n  kubectl scribe hook test tests"
-            }
+            Self::Rust => &RUST,
+            Self::Python => &PYTHON,
+            Self::Javascript => &JAVASCRIPT,
         }
+    }
+
+    /// The commands of its README.md, which build a module and test it: each on a line of its own.
+    fn commands(self) -> String {
+        let readme = self.files().iter().find(|(name, _)| *name == "README.md");
+        let lines = readme.map_or("", |(_, text)| *text).lines().filter_map(|line| line.strip_prefix("$ "));
+        let commands = lines.map(|line| line.split_once("  #").map_or(line, |(command, _)| command));
+        commands.map(|command| format!("  {}\n", command.trim_end())).collect()
     }
 }
 
 /// Where the SDK is, as Cargo.toml has it.
-fn sdk(path: Option<PathBuf>, git: Option<String>) -> Result<String> {
+fn sdk(name: &str, point: Point, path: Option<PathBuf>, git: Option<String>) -> Result<String> {
     let quoted = |text: &str| serde_json::to_string(text).context("quote the place of the SDK");
     let Some(path) = path else {
-        let url = git.context(
-            "say where the SDK for Rust is: --sdk-path FOLDER, the folder `sdk` of a checkout of Scribe, or --sdk-git URL, its repository",
-        )?;
+        let url = git.with_context(|| {
+            let point = point.interface();
+            format!(
+                "say where the SDK for Rust is: --sdk-path FOLDER, the folder `sdk` of a checkout of Scribe, or --sdk-git URL, its repository; \
+                 like `kubectl scribe hook new {name} --point {point} --sdk-path ../scribe/sdk`"
+            )
+        })?;
         return Ok(format!("git = {}, tag = \"v{}\"", quoted(&url)?, env!("CARGO_PKG_VERSION")));
     };
     let manifest = path.join("Cargo.toml");
@@ -172,18 +188,14 @@ fn sdk(path: Option<PathBuf>, git: Option<String>) -> Result<String> {
 
 /// The files of a project.
 fn project(language: Language, point: Point) -> impl Iterator<Item = (PathBuf, &'static str)> {
-    let common: &[Template] = match language {
-        Language::Rust => &RUST,
-        Language::Python => &PYTHON,
-        Language::Javascript => &JAVASCRIPT,
-    };
     let named = |templates: &'static [Template], point: Point| {
         templates.iter().find(move |(name, _)| name.split('.').next() == Some(point.interface()))
     };
     let source = if language == Language::Rust { named(&POINTS, point) } else { None };
     let wit: &[Template] = if language == Language::Rust { &[] } else { &WIT };
     let plain = |(path, text): &'static Template| (PathBuf::from(path.trim_end_matches(".template")), *text);
-    common
+    language
+        .files()
         .iter()
         .map(plain)
         .chain(wit.iter().map(|(name, text)| (Path::new("wit").join(name), *text)))
@@ -245,6 +257,30 @@ mod tests {
             for wanted in ["src/lib.rs", "tests/first.yaml", "Cargo.toml", ".cargo/config.toml"] {
                 assert!(files.contains(&wanted.into()), "{point:?} has no {wanted}: {files:?}");
             }
+        }
+    }
+
+    /// Whatever its README.md says, and nothing else of it.
+    #[test]
+    fn every_language_has_its_commands() {
+        for (language, wanted) in [
+            (Language::Rust, "  cargo test\n  cargo build --release --target wasm32-unknown-unknown\n"),
+            (Language::Python, "  PYTHONPATH=bindings venv/bin/python -m unittest\n"),
+            (Language::Javascript, "  npm install\n  npm test\n  npm run build\n"),
+        ] {
+            let commands = language.commands();
+            assert!(commands.contains(wanted), "{language:?}: {commands}");
+            assert!(commands.ends_with("\n  kubectl scribe hook test tests\n"), "{language:?}: {commands}");
+            assert!(!commands.contains('#') && !commands.contains('$'), "{language:?}: {commands}");
+        }
+    }
+
+    /// The error tells people to name them.
+    #[test]
+    fn every_point_has_a_world() {
+        let (_, worlds) = WIT.iter().find(|(name, _)| *name == "worlds.wit").unwrap();
+        for point in Point::ALL {
+            assert!(worlds.contains(&format!("world {}-hook {{", point.interface())), "{point:?}");
         }
     }
 

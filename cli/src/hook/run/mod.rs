@@ -20,6 +20,7 @@ use super::perform::{Caller, Performed};
 use super::recorder::{Recorded, Recorder};
 use super::scripted::Scripted;
 use super::show::{log_line, usage};
+use crate::output::{note, print};
 
 /// Call a module once, and show what it answers
 ///
@@ -76,7 +77,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let expect = observed(&performed, undo);
         record::write(&path, &input, &file, function, &recorded, &expect)
             .with_context(|| format!("record {}", path.display()))?;
-        eprintln!("wrote {}", path.display());
+        note(format_args!("wrote {}", path.display()));
     }
     Ok(if performed.outcome.is_ok() && is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -92,7 +93,8 @@ async fn scripted(case: Case, step: Step, module: scribe_hooks::Module) -> Resul
     let performed = caller.perform(&call, context).await;
     let seen = host.seen();
     for unscripted in &seen.unscripted {
-        eprintln!("`host` has no answer for\n{}", serde_saphyr::to_string(&[unscripted])?.trim_end());
+        let entry = serde_saphyr::to_string(&[unscripted])?;
+        note(format_args!("`host` has no answer for\n{}", entry.trim_end()));
     }
     let is_complete = seen.unscripted.is_empty();
     Ok(Happened { performed, recorded: recorder.recorded(), undo: seen.undo, is_complete })
@@ -102,16 +104,16 @@ async fn scripted(case: Case, step: Step, module: scribe_hooks::Module) -> Resul
 async fn warn_of_settings(caller: &Caller, context: &Context) {
     let called = caller.module.pure(caller.limits).validate(context.settings_json.clone()).await;
     for problem in called.outcome.into_iter().flatten() {
-        eprintln!("settings{}: {}", problem.path.unwrap_or_default(), problem.message);
+        note(format_args!("settings{}: {}", problem.path.unwrap_or_default(), problem.message));
     }
 }
 
 fn show(performed: &Performed, output: Output) -> Result<()> {
     let Performed { outcome, usage: used, log, plan } = performed;
     for line in log {
-        eprintln!("{}", log_line(line));
+        note(log_line(line));
     }
-    eprintln!("{}", usage(used));
+    note(usage(used));
     let mut answer = match outcome {
         Ok(answer) => json!({ "output": answer }),
         Err(error) => json!({ "error": { "reason": error.reason(), "message": error.to_string() } }),
@@ -120,10 +122,9 @@ fn show(performed: &Performed, output: Output) -> Result<()> {
         answer["plan"] = serde_json::to_value(plan)?;
     }
     match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
-        Output::Yaml => print!("{}", serde_saphyr::to_string(&answer)?),
+        Output::Json => print(format_args!("{}\n", serde_json::to_string_pretty(&answer)?)),
+        Output::Yaml => print(serde_saphyr::to_string(&answer)?),
     }
-    Ok(())
 }
 
 fn observed(performed: &Performed, undo: Vec<Value>) -> Expect {

@@ -11,8 +11,8 @@ use crate::hook::case::expect::Expect;
 pub fn differences(expected: &Expect, observed: &Expect, usage: &Usage) -> Vec<String> {
     let mut differences = Vec::new();
     if !expected.is_settled() {
-        differences
-            .push("expect: says neither `output` nor `error`: write one, or run with --update".to_owned());
+        let way_out = if observed.is_module_invalid() { "" } else { ", or run with --update" };
+        differences.push(format!("expect: says neither `output` nor `error`: write one{way_out}"));
     }
     let (wanted, found) = (fields(expected), fields(observed));
     for (name, wanted) in &wanted {
@@ -23,10 +23,8 @@ pub fn differences(expected: &Expect, observed: &Expect, usage: &Usage) -> Vec<S
             _ if *wanted == found => {}
             _ if found.is_null() => {
                 // It ended the other way.
-                let ended = observed.error.as_ref().map_or_else(
-                    || yaml(&observed.output),
-                    |error| format!("{}: {}", error.reason, error.message.clone().unwrap_or_default()),
-                );
+                let ended =
+                    observed.error.as_ref().map_or_else(|| yaml(&observed.output), ToString::to_string);
                 differences.push(format!("{name} was expected\n{}\nand came\n{ended}", yaml(wanted)));
             }
             _ => differences

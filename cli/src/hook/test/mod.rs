@@ -10,13 +10,14 @@ pub mod yaml_block;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 
 use super::case::Case;
 use super::clock::{running, still};
 use super::modules::Modules;
 use super::show::indented;
+use crate::output::print;
 use run::{Report, perform};
 
 /// Run test cases, without a cluster and the same each time
@@ -51,15 +52,16 @@ pub fn run(args: Args) -> Result<ExitCode> {
             Ok((report, updated)) => {
                 let has_passed = report.has_passed(updated);
                 failed += usize::from(!has_passed);
-                print!("{}", show::report(file, &report, updated, verbose || !has_passed));
+                print(show::report(file, &report, updated, verbose || !has_passed))?;
             }
             Err(error) => {
                 failed += 1;
-                print!("FAIL {}\n{}", file.display(), indented(&format!("{error:#}"), 5));
+                let words = indented(&format!("{error:#}"), 5);
+                print(format_args!("FAIL {}\n{words}", file.display()))?;
             }
         }
     }
-    println!("{} passed, {failed} failed", files.len() - failed);
+    print(format_args!("{} passed, {failed} failed\n", files.len() - failed))?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -69,8 +71,12 @@ fn one(file: &Path, module: Option<&Path>, modules: &mut Modules, update: bool) 
     let path = module.or(case.module.as_deref());
     let path =
         path.context("module: is missing: write the module's path into the case, or pass --module FILE")?;
-    let module = running(modules.load(path))?.context("module")?;
-    let report = still(perform(case, module))?;
-    let updated = update && update::write(file, &report)?;
+    let other = if module.is_some() { "" } else { ", or name it by --module" };
+    let module = match running(modules.load(path))? {
+        Err(error) if !path.exists() => bail!("module: {error:#}: build it first{other}"),
+        loaded => loaded.context("module")?,
+    };
+    let mut report = still(perform(case, module))?;
+    let updated = update && update::may_be_written(&mut report) && update::write(file, &report)?;
     Ok((report, updated))
 }

@@ -19,6 +19,8 @@ use crate::hook::show::log_line;
 /// What came of a case.
 pub struct Report {
     pub description: Option<String>,
+    /// What the module says against the settings.
+    pub refused: Vec<String>,
     pub steps: Vec<StepReport>,
 }
 
@@ -40,7 +42,9 @@ pub struct StepReport {
 impl Report {
     /// Whether all is as it should be. Once what was observed has been written down, it is what is expected.
     pub fn has_passed(&self, is_updated: bool) -> bool {
-        self.steps.iter().all(|step| step.problems.is_empty() && (is_updated || step.differences.is_empty()))
+        let is_good =
+            |step: &StepReport| step.problems.is_empty() && (is_updated || step.differences.is_empty());
+        self.refused.is_empty() && self.steps.iter().all(is_good)
     }
 }
 
@@ -58,10 +62,7 @@ pub async fn perform(case: Case, module: Module) -> Report {
         token = given;
         reports.push(report);
     }
-    if let Some(first) = reports.first_mut() {
-        first.problems.extend(refused);
-    }
-    Report { description, steps: reports }
+    Report { description, refused, steps: reports }
 }
 
 /// What the module says against the settings: the controller would not call it with these.

@@ -3,8 +3,11 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use serde_json::json;
+
 use super::run::{Report, StepReport};
 use super::yaml_block::yaml;
+use crate::hook::case::expect::Expect;
 use crate::hook::show::{bytes, indented, number, usage};
 
 /// Passed or not, what it cost, and what is not as it should be.
@@ -21,6 +24,9 @@ pub fn report(file: &Path, report: &Report, is_updated: bool, is_verbose: bool) 
         let _ = write!(shown, "\n     {description}");
     }
     shown.push('\n');
+    for problem in &report.refused {
+        shown.push_str(&indented(problem, 5));
+    }
     let has_many = report.steps.len() > 1;
     for (index, step) in report.steps.iter().enumerate() {
         let name =
@@ -42,6 +48,7 @@ fn details(step: &StepReport, name: &str, is_updated: bool, is_verbose: bool) ->
         for call in step.observed.calls.iter().flatten() {
             shown.push_str(&indented(&format!("asked {}", yaml(call)), 7));
         }
+        shown.push_str(&indented(&answer(&step.observed), 7));
         if let Some(plan) = &step.observed.plan {
             shown.push_str(&indented(&format!("plan\n{}", yaml(plan)), 7));
         }
@@ -54,4 +61,12 @@ fn details(step: &StepReport, name: &str, is_updated: bool, is_verbose: bool) ->
         shown.push_str(&indented(difference, 5));
     }
     shown
+}
+
+/// How the call ended.
+fn answer(observed: &Expect) -> String {
+    match (&observed.output, &observed.error) {
+        (_, Some(error)) => format!("error: {error}"),
+        (output, None) => yaml(&json!({ "output": output })),
+    }
 }

@@ -5,12 +5,28 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use scribe_hooks::contract::reason::Reason;
 
 use super::run::{Report, StepReport};
 use super::yaml_block::{indent_of, replaced, yaml};
 use crate::hook::case::Case;
 use crate::hook::case::expect::Expect;
 use crate::hook::show::indented;
+
+/// Whether what was observed may stand in a case. That the module lacks the point may not, unless the case expects just that: such a step is told so.
+pub fn may_be_written(report: &mut Report) -> bool {
+    let is_mistake =
+        |step: &StepReport| step.observed.is_module_invalid() && !step.expected.is_module_invalid();
+    let mut may_be = true;
+    for step in report.steps.iter_mut().filter(|step| is_mistake(step)) {
+        may_be = false;
+        step.problems.push(format!(
+            "--update does not write {} into a case: call what the module has, or name another module",
+            Reason::HookModuleInvalid
+        ));
+    }
+    may_be
+}
 
 /// Writes what was observed into the file. Says whether anything is different now.
 ///
