@@ -2,6 +2,7 @@
 
 use crate::telemetry::LogFormat;
 use clap::{Args as ClapArgs, Parser};
+use ipnet::IpNet;
 use scribe_core::settings::Settings;
 use scribe_core::slots::Limits;
 use scribe_mover_contract::job::Timeouts;
@@ -95,6 +96,10 @@ pub struct HookArgs {
     /// Hosts that modules are downloaded from although their addresses are not public, separated by commas
     #[arg(long, env = "SCRIBE_HOOK_MODULE_HOSTS", value_delimiter = ',')]
     pub hook_module_hosts: Vec<String>,
+    /// Ranges of addresses that are not public and that hooks may send HTTP requests to, where their HookModules name them too, separated by commas:
+    /// 10.20.0.0/16. Requests leave from the controller's pod
+    #[arg(long, env = "SCRIBE_HOOK_PRIVATE_RANGES", value_delimiter = ',')]
+    pub hook_private_ranges: Vec<IpNet>,
     /// A file with PEM certificates of authorities that are trusted for downloads, and by hooks, besides those of the system
     #[arg(long, env = "SCRIBE_HOOK_AUTHORITIES_FILE")]
     pub hook_authorities_file: Option<PathBuf>,
@@ -104,9 +109,12 @@ pub struct HookArgs {
     /// How much address space compiling a module may take, in MiB: the container's memory limit has to bear it
     #[arg(long, env = "SCRIBE_HOOK_COMPILE_MEMORY", default_value_t = 768, value_parser = clap::value_parser!(u64).range(128..=8192))]
     pub hook_compile_memory: u64,
+    /// How much memory compiled modules may take, in MiB; each that there is a HookModule of is held, once. Those of one namespace get half of it at most
+    #[arg(long, env = "SCRIBE_HOOK_CODE_MEMORY", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=65536))]
+    pub hook_code_memory: u32,
     /// How much memory calls of hooks together may take, in MiB, by the limits of their modules: others wait for their turn. Calls that only compute,
-    /// calls that have effects, and releases each have as much
-    #[arg(long, env = "SCRIBE_HOOK_MEMORY", default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..=65536))]
+    /// calls that have effects, and releases each have as much. One namespace gets half of it at most, and so does one module
+    #[arg(long, env = "SCRIBE_HOOK_MEMORY", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=65536))]
     pub hook_memory: u32,
 }
 

@@ -4,7 +4,7 @@ use crate::admin::{self, Admin};
 use crate::args::{Args, COMPILE_HOOK, HookArgs, MoverImage};
 use crate::context::Context;
 use crate::control_key::{self, Place};
-use crate::hooks::{Dialer, Effects, Fetcher, Hooks, Https, Oci};
+use crate::hooks::{Budget, Dialer, Effects, Fetcher, Hooks, Https, Oci};
 use crate::lease::{Election, Term, Timing};
 use crate::metrics::Metrics;
 use crate::mover_client::Movers;
@@ -147,9 +147,9 @@ async fn context(
     let identities = Identities::new(config, client.clone());
     let (loader, fetcher) = modules(&args.hooks, &client, identities.clone())?;
     let effects = effects(args, identities, &client)?;
-    let (runs, memory) = (metrics.hooks.clone(), args.hooks.hook_memory);
+    let budget = Budget { calls: args.hooks.hook_memory, code: args.hooks.hook_code_memory };
     Ok(Context {
-        hooks: Hooks::new(loader, fetcher, effects, router.clone(), runs, memory),
+        hooks: Hooks::new(loader, fetcher, effects, router.clone(), metrics.hooks.clone(), budget),
         slots: Arc::new(Ledger::new(settings.limits, router.clone())),
         settings,
         namespace: args.namespace.clone(),
@@ -198,6 +198,7 @@ fn authorities(args: &HookArgs) -> anyhow::Result<Option<Vec<u8>>> {
 fn effects(args: &Args, identities: Identities, client: &Client) -> anyhow::Result<Effects> {
     let authorities = authorities(&args.hooks)?;
     let http = HttpClient::new(authorities.as_deref()).context("set up the HTTP client of hooks")?;
+    let http = http.with_private_ranges(args.hooks.hook_private_ranges.clone());
     Effects::new(identities, client.clone(), &args.instance, http).context("set up what hooks act with")
 }
 

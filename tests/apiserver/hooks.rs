@@ -132,8 +132,8 @@ async fn a_module_is_loaded_and_described() -> Result<()> {
 async fn what_cannot_be_loaded_says_why() -> Result<()> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("good.wasm"), Component::new().build()?)?;
-    let flags = [format!("--hook-modules-dir={}", folder.path().display())];
-    let world = World::start_with(&[LEASE], &[&flags[0]], true).await?;
+    let folder = format!("--hook-modules-dir={}", folder.path().display());
+    let world = World::start_with(&[LEASE], &[&folder, "--hook-memory=256"], true).await?;
     let in_map = |name: &str| json!({ "configMap": { "name": name, "key": "hook.wasm" } });
     world.config_map("text", b"hello".to_vec()).await?;
     world.config_map("core", wat::parse_str("(module)")?).await?;
@@ -144,6 +144,12 @@ async fn what_cannot_be_loaded_says_why() -> Result<()> {
     world.hook_module("file", json!({ "file": { "path": "good.wasm" } })).await?;
     world.hook_module("no-file", json!({ "file": { "path": "bad.wasm" } })).await?;
     let digest = "0".repeat(64);
+    let pinned = json!({ "configMap": { "name": "text", "key": "hook.wasm", "sha256": digest } });
+    world.hook_module("pinned", pinned).await?;
+    let file = json!({ "file": { "path": "good.wasm", "sha256": digest } });
+    world.hook_module("pinned-file", file).await?;
+    let large = json!({ "file": { "path": "good.wasm" }, "limits": { "memory": "256Mi" } });
+    world.hook_module("large", large).await?;
     let local = json!({ "https": { "url": "https://127.0.0.1:1/hook.wasm", "sha256": digest } });
     world.hook_module("local", local).await?;
     for (name, reason, words) in [
@@ -152,6 +158,9 @@ async fn what_cannot_be_loaded_says_why() -> Result<()> {
         ("text", "HookModuleInvalid", "not WebAssembly"),
         ("core", "HookModuleInvalid", "core module and not a component"),
         ("no-file", "ModuleNotFound", "no file bad.wasm below --hook-modules-dir"),
+        ("pinned", "ModuleFetchFailed", "which is not spec.configMap.sha256"),
+        ("pinned-file", "ModuleFetchFailed", "which is not spec.file.sha256"),
+        ("large", "InvalidSpec", "--hook-memory"),
         ("local", "ModuleFetchFailed", "--hook-module-hosts"),
     ] {
         world.not_ready(name, reason, words).await?;

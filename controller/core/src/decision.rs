@@ -164,6 +164,8 @@ pub enum Action {
         /// Whether it was written; if not, why.
         answer: Result<(), String>,
     },
+    /// End the sessions that are held for this object: what is written down of them is about to be forgotten.
+    EndSessions,
 }
 
 /// A child object, whole, with its labels and its owner reference.

@@ -135,6 +135,10 @@ impl<K: Reconciled> Writer<'_, K> {
                 self.ctx.hooks.answer(owner, call, entry, answer.clone());
                 Ok(Written::Unchanged)
             }
+            Action::EndSessions => {
+                self.ctx.hooks.end_sessions(owner);
+                Ok(Written::Unchanged)
+            }
         }
     }
 }

@@ -13,6 +13,8 @@ pub use oci::Oci;
 use file::{Files, Look};
 use kube::Client;
 use scribe_crds::v1alpha1::{HookModuleSpec, OciModule};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
 use std::path::PathBuf;
 use url::Url;
 
@@ -27,6 +29,8 @@ pub enum Source {
         name: String,
         /// The key in `binaryData`.
         key: String,
+        /// What it has to be, in hexadecimal.
+        sha256: Option<String>,
     },
     /// At a server.
     Https {
@@ -43,7 +47,12 @@ pub enum Source {
         module: OciModule,
     },
     /// Below the folder for modules.
-    File(String),
+    File {
+        /// Where.
+        path: String,
+        /// What it has to be, in hexadecimal.
+        sha256: Option<String>,
+    },
 }
 
 impl Source {
@@ -54,6 +63,7 @@ impl Source {
                 namespace: namespace.to_owned(),
                 name: source.name.clone(),
                 key: source.key.clone(),
+                sha256: source.sha256.clone(),
             }),
             (None, Some(source), None, None) => {
                 let url = Url::parse(&source.url).map_err(|error| format!("spec.https.url: {error}"))?;
@@ -66,7 +76,9 @@ impl Source {
             (None, None, Some(module), None) => {
                 Ok(Self::Oci { namespace: namespace.to_owned(), module: module.clone() })
             }
-            (None, None, None, Some(source)) => Ok(Self::File(source.path.clone())),
+            (None, None, None, Some(source)) => {
+                Ok(Self::File { path: source.path.clone(), sha256: source.sha256.clone() })
+            }
             _ => Err("spec: set exactly one of configMap, https, oci and file".to_owned()),
         }
     }
@@ -106,6 +118,25 @@ impl FetchError {
     }
 }
 
+/// What was read, if it is what it has to be.
+fn pinned(bytes: Vec<u8>, sha256: Option<&str>, field: &str) -> Result<Vec<u8>, FetchError> {
+    match sha256.map(|wanted| (wanted, digest(&bytes))) {
+        Some((wanted, found)) if found != wanted => Err(FetchError::Wrong(format!(
+            "its SHA-256 is {found}, which is not {field}: if that is meant, set it to this"
+        ))),
+        _ => Ok(bytes),
+    }
+}
+
+/// The SHA-256, in hexadecimal.
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 /// Reads modules.
 pub struct Fetcher {
     client: Client,
@@ -127,20 +158,39 @@ impl Fetcher {
     /// Says why it could not be read, and what to do.
     pub async fn fetch(&self, source: &Source) -> Result<Vec<u8>, FetchError> {
         match source {
-            Source::ConfigMap { namespace, name, key } => {
-                config_map::read(&self.client, namespace, name, key).await
+            Source::ConfigMap { namespace, name, key, sha256 } => {
+                let bytes = config_map::read(&self.client, namespace, name, key).await?;
+                pinned(bytes, sha256.as_deref(), "spec.configMap.sha256")
             }
             Source::Https { url, sha256 } => self.https.read(url, sha256, self.most).await,
             Source::Oci { namespace, module } => self.oci.read(namespace, module, self.most).await,
-            Source::File(path) => self.files.read(path.clone(), self.most).await,
+            Source::File { path, sha256 } => {
+                let bytes = self.files.read(path.clone(), self.most).await?;
+                pinned(bytes, sha256.as_deref(), "spec.file.sha256")
+            }
         }
     }
 
     /// By what a file can be told from another one, without reading it. `None`: it is no file, or none is there.
     pub fn look(&self, source: &Source) -> Option<Look> {
         match source {
-            Source::File(path) => self.files.look(path),
+            Source::File { path, .. } => self.files.look(path),
             Source::ConfigMap { .. } | Source::Https { .. } | Source::Oci { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_pinned_is_that_or_nothing() {
+        // `printf hook | sha256sum`
+        let sha256 = digest(b"hook");
+        assert_eq!(pinned(b"hook".to_vec(), Some(&sha256), "spec.file.sha256").unwrap(), b"hook");
+        assert_eq!(pinned(b"hook".to_vec(), None, "spec.file.sha256").unwrap(), b"hook");
+        let told = pinned(b"other".to_vec(), Some(&sha256), "spec.file.sha256").unwrap_err().to_string();
+        assert!(told.contains("spec.file.sha256") && told.contains(&digest(b"other")), "{told}");
     }
 }

@@ -1,5 +1,6 @@
 //! Modules, and calls of them. Both go on in tasks of their own: a pass looks at what has become of them, and waits for neither.
 
+mod budget;
 mod effects;
 mod fetch;
 mod rights;
@@ -7,6 +8,7 @@ mod runner;
 mod store;
 mod turns;
 
+pub use budget::Budget;
 pub use effects::Effects;
 pub use fetch::{Dialer, FetchError, Fetcher, Https, Oci};
 
@@ -32,18 +34,18 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// Of a controller that has just started. All calls of a kind together get no more than so many MiB of memory.
+    /// Of a controller that has just started.
     pub fn new(
         loader: Loader,
         fetcher: Fetcher,
         effects: Effects,
         router: Arc<Router>,
         runs: HookRuns,
-        memory: u32,
+        budget: Budget,
     ) -> Self {
-        let store = Store::new(loader, fetcher, router.clone());
+        let store = Store::new(loader, fetcher, router.clone(), budget);
         let rights = Rights::new(effects.own(), router.clone());
-        Self { runner: Runner::new(store.clone(), router, runs, effects, memory), store, rights }
+        Self { runner: Runner::new(store.clone(), router, runs, effects, budget), store, rights }
     }
 
     /// Keeps a HookModule loaded as its spec says from now on, `version` being that of the ConfigMap that it is in. What has become of it so
@@ -84,6 +86,11 @@ impl Hooks {
         self.runner.answer(owner, call, entry, answer);
     }
 
+    /// Ends the sessions that are held for an object.
+    pub fn end_sessions(&self, owner: &str) {
+        self.runner.end_sessions(owner);
+    }
+
     /// Makes a call for an object, unless it runs or has been answered.
     pub fn ask(&self, owner: &str, namespace: &str, call: &HookCall) {
         self.runner.ask(owner, namespace, call);
@@ -101,7 +108,7 @@ impl Hooks {
         self.runner.keep_only(owner, &asked);
     }
 
-    /// Forgets an object or a module that is gone. What runs for it ends.
+    /// Forgets an object or a module that is gone. What runs for it ends, and what is held for it.
     pub fn forget(&self, uid: &str) {
         self.runner.forget(uid);
         self.rights.forget(uid);

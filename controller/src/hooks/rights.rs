@@ -1,6 +1,7 @@
 //! Whether the ServiceAccounts of hooks may do what their modules were granted: asked while nothing hangs on it, so that a missing right is told
 //! before the night in which it is needed.
 
+use crate::backoff::exponential;
 use crate::router::Router;
 use kube::Client;
 use scribe_core::hooks::ActsAs;
@@ -9,12 +10,17 @@ use scribe_hooks_kube::review::{self, Right};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 /// How soon it is asked again after something was missing, or nothing was answered: somebody may be mending it.
 const SOON: Duration = Duration::from_secs(20);
+/// The longest pause where something is missing, and stays so.
+const LATE: Duration = Duration::from_mins(2);
 /// How soon it is asked again when all was there.
 const LATER: Duration = Duration::from_mins(15);
+/// Hooks whose rights are asked about at a time. The API server has other things of ours to do.
+const AT_A_TIME: usize = 2;
 /// How many missing rights are told.
 const TOLD: usize = 12;
 
@@ -29,6 +35,7 @@ pub struct Rights {
     own: Client,
     router: Arc<Router>,
     known: Arc<Mutex<HashMap<String, Known>>>,
+    asking: Arc<Semaphore>,
 }
 
 struct Known {
@@ -46,7 +53,7 @@ impl Drop for Known {
 impl Rights {
     /// Asks by that client.
     pub fn new(own: Client, router: Arc<Router>) -> Self {
-        Self { own, router, known: Arc::default() }
+        Self { own, router, known: Arc::default(), asking: Arc::new(Semaphore::new(AT_A_TIME)) }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
@@ -89,6 +96,7 @@ impl Rights {
 
     /// Asks, again and again, until it is aborted.
     async fn keep(&self, owner: &str, namespace: &str, question: &Question) {
+        let mut same = 0;
         loop {
             let mut answer = Answer::new();
             let mut is_sure = true;
@@ -97,6 +105,8 @@ impl Rights {
                     answer.extend(nobody(key).map(|words| (key.clone(), words)));
                     continue;
                 };
+                // It is never closed.
+                let _turn = self.asking.acquire().await;
                 match review::missing(&self.own, namespace, account, rights).await {
                     Ok(missing) if missing.is_empty() => {}
                     Ok(missing) => {
@@ -108,11 +118,14 @@ impl Rights {
                     }
                 }
             }
-            let pause = if answer.is_empty() && is_sure { LATER } else { SOON };
+            let is_well = answer.is_empty() && is_sure;
             // Nothing is taken back on an outage.
             if is_sure && self.learn(owner, question, answer) {
                 self.router.wake(owner);
+                same = 0;
             }
+            same += 1;
+            let pause = if is_well { LATER } else { exponential(SOON, LATE, same, rand::random()) };
             tokio::time::sleep(pause).await;
         }
     }
@@ -139,13 +152,18 @@ fn nobody((module, acts_as): &(String, ActsAs)) -> Option<Vec<String>> {
     acts_as.is_none().then(|| vec![words()])
 }
 
-/// All in one sentence: a user binds one Role.
+/// All in one sentence, with what to write into a Role: a user binds one.
 fn words(missing: &[review::Missing]) -> Vec<String> {
-    let Some(review::Missing { service_account, .. }) = missing.first() else { return Vec::new() };
+    let Some(review::Missing { service_account, namespace, .. }) = missing.first() else { return Vec::new() };
     let mut rights: Vec<String> =
         missing.iter().take(TOLD).map(|missing| missing.right.to_string()).collect();
     if missing.len() > TOLD {
         rights.push(format!("and {} more", missing.len() - TOLD));
     }
-    vec![format!("ServiceAccount {service_account} may not {}", rights.join(", "))]
+    let rules = review::rules(missing.iter().take(TOLD).map(|missing| &missing.right));
+    vec![format!(
+        "ServiceAccount {service_account} may not {} in namespace {namespace}: bind a Role to it with rules: {}",
+        rights.join(", "),
+        rules.join(", ")
+    )]
 }

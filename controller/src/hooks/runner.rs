@@ -1,19 +1,21 @@
 //! Runs calls, each in a task of its own.
 
+mod journal;
+
+use super::budget::Budget;
 use super::effects::{Begun, Effects};
 use super::store::{Found, Store};
 use super::turns::{Kind, Turns};
 use crate::backoff::exponential;
 use crate::metrics::HookRuns;
 use crate::router::Router;
-use async_trait::async_trait;
+use journal::StatusJournal;
 use scribe_core::hooks::{CallSeen, HookAnswer, HookCall, HookFailure, HookRequest};
 use scribe_hooks::contract::effects::Level;
 use scribe_hooks::contract::points::Verdict;
 use scribe_hooks::contract::reason::Reason;
-use scribe_hooks::contract::undo::{Change, Undo};
 use scribe_hooks::{CallError, Called};
-use scribe_hooks_kube::{Journal, JournalError};
+use scribe_hooks_kube::Journal;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,6 +41,8 @@ struct Shared {
     turns: Turns,
     /// By the owner's uid and the call's id.
     calls: Mutex<HashMap<String, HashMap<String, Call>>>,
+    /// By the owner's uid: the sessions that were asked for, of which some may have ended.
+    sessions: Mutex<HashMap<String, BTreeSet<String>>>,
 }
 
 struct Call {
@@ -65,10 +69,10 @@ impl Runner {
         router: Arc<Router>,
         runs: HookRuns,
         effects: Effects,
-        memory: u32,
+        budget: Budget,
     ) -> Self {
-        let (turns, calls) = (Turns::new(memory), Mutex::default());
-        Self { shared: Arc::new(Shared { store, router, runs, effects, turns, calls }) }
+        let (turns, calls, sessions) = (Turns::new(budget), Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { store, router, runs, effects, turns, calls, sessions }) }
     }
 
     /// The calls of an owner.
@@ -132,6 +136,15 @@ impl Runner {
     /// Forgets all calls of an owner.
     pub fn forget(&self, owner: &str) {
         self.shared.calls().remove(owner);
+        self.end_sessions(owner);
+    }
+
+    /// Ends what is still held for an owner of which nothing is written down any more: nobody else would.
+    pub fn end_sessions(&self, owner: &str) {
+        let ids = self.shared.all_sessions().remove(owner);
+        for id in ids.into_iter().flatten() {
+            self.shared.effects.sessions().let_go(&id);
+        }
     }
 }
 
@@ -139,6 +152,10 @@ impl Shared {
     fn calls(&self) -> MutexGuard<'_, HashMap<String, HashMap<String, Call>>> {
         // Nothing panics while it holds the lock, and every state of the map is a valid one.
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all_sessions(&self) -> MutexGuard<'_, HashMap<String, BTreeSet<String>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Until there is an answer, or nobody asks any more.
@@ -231,7 +248,7 @@ impl Shared {
     async fn pure(&self, namespace: &str, call: &HookCall) -> Result<HookAnswer, HookFailure> {
         let _place = self.turns.place(namespace, Kind::Pure).await;
         let Found { module, limits, .. } = self.find(namespace, call)?;
-        let _memory = self.turns.memory(Kind::Pure, limits.memory).await;
+        let _memory = self.turns.memory(namespace, Kind::Pure, limits.memory).await;
         let pure = module.pure(limits);
         match call.request.clone() {
             HookRequest::Validate(settings) => {
@@ -265,7 +282,7 @@ impl Shared {
         }
         let _place = self.turns.place(namespace, kind).await;
         let found = self.find(namespace, call)?;
-        let _memory = self.turns.memory(kind, found.limits.memory).await;
+        let _memory = self.turns.memory(namespace, kind, found.limits.memory).await;
         match call.request.clone() {
             HookRequest::Quiesce(context, acts_as) => {
                 let begun = Begun { acts_as, module: &call.module, journal: Some(journal) };
@@ -346,41 +363,6 @@ fn failure(error: &CallError) -> HookFailure {
 /// Not the module's fault: it can be asked again.
 pub fn unavailable(message: String) -> HookFailure {
     HookFailure { reason: Reason::HookUnavailable, message, retry_after: None }
-}
-
-/// Has entries written into the status of the object, by asking the next pass to.
-struct StatusJournal {
-    shared: Arc<Shared>,
-    owner: String,
-    call: String,
-    /// The sessions among the entries that were written.
-    sessions: Mutex<Vec<String>>,
-}
-
-impl StatusJournal {
-    fn sessions(&self) -> MutexGuard<'_, Vec<String>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[async_trait]
-impl Journal for StatusJournal {
-    async fn write(&self, undo: Undo) -> Result<(), JournalError> {
-        let session = matches!(undo.change, Change::Session { .. }).then(|| undo.id.clone());
-        let (question, answer) = oneshot::channel();
-        {
-            let mut calls = self.shared.calls();
-            let call = calls.get_mut(&self.owner).and_then(|own| own.get_mut(&self.call));
-            let call = call.filter(|call| call.seen == CallSeen::Running).ok_or(JournalError::Closed)?;
-            call.seen = CallSeen::Asks(undo);
-            call.question = Some(question);
-        }
-        self.shared.router.wake(&self.owner);
-        // Dropped without an answer: the window has closed.
-        answer.await.map_err(|_| JournalError::Closed)?.map_err(JournalError::Failed)?;
-        self.sessions().extend(session);
-        Ok(())
-    }
 }
 
 /// What a call came to, as metrics name it.

@@ -1,7 +1,9 @@
 //! Keeps every HookModule loaded, as its source is: read and compiled in a task of its own, and read again when the source changes. What was
 //! good once is kept until something better is there.
 
+use super::budget::Budget;
 use super::fetch::{FetchError, Fetcher, Source};
+use super::turns::PerNamespace;
 use crate::backoff::exponential;
 use crate::router::{Followed, Router};
 use scribe_core::hook_module::{Load, LoadTrouble, Loaded};
@@ -23,8 +25,12 @@ const RETRY: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_mins(10);
 /// How often it is looked whether a file is another one.
 const FILE_LOOK: Duration = Duration::from_secs(10);
-/// Modules that are read at a time: each may be some dozens of MiB.
-const READS: usize = 2;
+/// Modules that are read at a time: each may be some dozens of MiB, and its server may be slow.
+const READS: usize = 8;
+/// Those of one namespace, from where they are read to where they are compiled.
+const READS_OF_ONE: usize = 2;
+/// Modules that are looked up among the compiled ones, or wait to be compiled, at a time.
+const COMPILES: usize = 2;
 
 /// Every HookModule that there is, by uid.
 pub struct Store {
@@ -32,6 +38,9 @@ pub struct Store {
     fetcher: Fetcher,
     router: Arc<Router>,
     reads: Semaphore,
+    own_reads: PerNamespace,
+    compiles: Semaphore,
+    budget: Budget,
     modules: Mutex<HashMap<String, Kept>>,
 }
 
@@ -50,6 +59,8 @@ struct Kept {
     wanted: watch::Sender<Wanted>,
     load: Load,
     module: Option<Module>,
+    /// As what, and with which grants, that module was loaded. Those of another one are not its own.
+    loaded_as: Option<(Wanted, Arc<Grants>)>,
     /// What a call may use and touch; or what is wrong with that.
     terms: Result<Terms, String>,
     task: AbortHandle,
@@ -63,9 +74,15 @@ struct Terms {
 }
 
 impl Terms {
-    fn of(spec: &HookModuleSpec) -> Result<Self, String> {
+    fn of(spec: &HookModuleSpec, budget: Budget) -> Result<Self, String> {
+        let memory = budget.calls_of_one();
         let limits = spec.limits.clone().unwrap_or_default().limits().effective();
         let limits = limits.map_err(|error| format!("spec.{error}"))?;
+        if limits.memory > u64::from(memory) << 20 {
+            return Err(format!(
+                "spec.limits.memory: this controller has {memory}Mi for the calls of one namespace, which is half of its --hook-memory"
+            ));
+        }
         let grants = spec.capabilities.clone().unwrap_or_default();
         grants.validate().map_err(|error| format!("spec.capabilities.{error}"))?;
         Ok(Self { limits, grants: Arc::new(grants) })
@@ -89,6 +106,25 @@ impl Drop for Kept {
 }
 
 impl Kept {
+    /// Gives the module that is there the grants as they are now, if it is the one that they are for.
+    fn renew(&mut self, wanted: &Wanted) {
+        if let (Ok(terms), Some((loaded, grants))) = (&self.terms, &mut self.loaded_as)
+            && loaded == wanted
+        {
+            grants.clone_from(&terms.grants);
+        }
+    }
+
+    /// What the module that is there may touch. While it is to become another one, it gains nothing that is granted to that.
+    fn grants(&self) -> Option<Arc<Grants>> {
+        let now = &self.terms.as_ref().ok()?.grants;
+        match &self.loaded_as {
+            Some((loaded, _)) if *loaded == *self.wanted.borrow() => Some(now.clone()),
+            Some((_, before)) => Some(Arc::new(before.common(now))),
+            None => None,
+        }
+    }
+
     /// What became of it, as its terms are.
     fn load(&self) -> Load {
         match &self.terms {
@@ -103,9 +139,11 @@ impl Kept {
 
 impl Store {
     /// Of a controller that has just started.
-    pub fn new(loader: Loader, fetcher: Fetcher, router: Arc<Router>) -> Arc<Self> {
-        let (reads, modules) = (Semaphore::new(READS), Mutex::default());
-        Arc::new(Self { loader, fetcher, router, reads, modules })
+    pub fn new(loader: Loader, fetcher: Fetcher, router: Arc<Router>, budget: Budget) -> Arc<Self> {
+        let (reads, compiles) = (Semaphore::new(READS), Semaphore::new(COMPILES));
+        let own_reads = PerNamespace::new(READS_OF_ONE);
+        let modules = Mutex::default();
+        Arc::new(Self { loader, fetcher, router, reads, own_reads, compiles, budget, modules })
     }
 
     fn modules(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
@@ -121,11 +159,12 @@ impl Store {
         module: &HookModule,
         version: Option<String>,
     ) -> Load {
-        let terms = Terms::of(&module.spec);
+        let terms = Terms::of(&module.spec, self.budget);
         let wanted = Wanted { source: Source::of(namespace, &module.spec), version };
         let mut modules = self.modules();
         if let Some(kept) = modules.get_mut(uid) {
             kept.terms = terms;
+            kept.renew(&wanted);
             let is_new = kept.wanted.send_if_modified(|before| {
                 let is_new = *before != wanted;
                 *before = wanted;
@@ -135,14 +174,15 @@ impl Store {
             return kept.load();
         }
         let (sender, receiver) = watch::channel(wanted);
-        let (store, owner) = (self.clone(), uid.to_owned());
-        let task = tokio::spawn(async move { store.keep(&owner, receiver).await });
+        let (store, owner, home) = (self.clone(), uid.to_owned(), namespace.to_owned());
+        let task = tokio::spawn(async move { store.keep(&owner, &home, receiver).await });
         let kept = Kept {
             namespace: namespace.to_owned(),
             name: module.metadata.name.clone().unwrap_or_default(),
             wanted: sender,
             load: Load { is_loading: true, ..Load::default() },
             module: None,
+            loaded_as: None,
             terms,
             task: task.abort_handle(),
         };
@@ -167,9 +207,9 @@ impl Store {
         let modules = self.modules();
         let mut named = modules.values().filter(|kept| kept.namespace == namespace && kept.name == name);
         named.find_map(|kept| {
-            let Terms { limits, grants } = kept.terms.clone().ok()?;
+            let limits = kept.terms.as_ref().ok()?.limits;
             let module = kept.module.as_ref().filter(|module| module.digest() == digest)?;
-            Some(Found { module: module.clone(), limits, grants })
+            Some(Found { module: module.clone(), limits, grants: kept.grants()? })
         })
     }
 
@@ -184,12 +224,12 @@ impl Store {
     }
 
     /// Loads what is wanted, and again when that changes, until it is aborted.
-    async fn keep(self: Arc<Self>, uid: &str, mut wanted: watch::Receiver<Wanted>) {
+    async fn keep(self: Arc<Self>, uid: &str, namespace: &str, mut wanted: watch::Receiver<Wanted>) {
         let mut failures = 0;
         loop {
             let now = wanted.borrow_and_update().clone();
             let loaded = tokio::select! {
-                loaded = self.load(&now) => loaded,
+                loaded = self.load(namespace, &now) => loaded,
                 changed = wanted.changed() => match changed {
                     Ok(()) => { failures = 0; continue }
                     Err(_) => return,
@@ -227,21 +267,35 @@ impl Store {
         }
     }
 
-    async fn load(&self, wanted: &Wanted) -> Result<Module, Trouble> {
+    async fn load(&self, namespace: &str, wanted: &Wanted) -> Result<Module, Trouble> {
         let source = wanted.source.as_ref().map_err(|message| Trouble {
             reason: Reason::InvalidSpec,
             message: message.clone(),
             is_final: true,
         })?;
-        // It is never closed. The bytes are held only as long as it is this module's turn.
-        let _turn = self.reads.acquire().await;
+        // None of these is ever closed. The bytes are held only as long as it is this module's turn.
+        let _own = self.own_reads.acquire(namespace, 1).await;
+        let read = self.reads.acquire().await;
         let bytes = self.fetcher.fetch(source).await?;
+        let _compile = self.compiles.acquire().await;
+        drop(read);
         Ok(self.loader.load(bytes).await?)
     }
 
     /// Enters what became of it, if it is still wanted, and wakes whoever looks at it.
     fn learn(&self, uid: &str, wanted: &Wanted, loaded: Result<Module, Trouble>) {
         let mut modules = self.modules();
+        let Some(home) = modules.get(uid).map(|kept| kept.namespace.clone()) else { return };
+        let loaded = loaded.and_then(|module| {
+            let others = modules.iter().filter(|(other, _)| *other != uid);
+            let others =
+                others.filter_map(|(_, kept)| Some((kept.namespace.as_str(), kept.module.as_ref()?)));
+            let others =
+                others.map(|(namespace, module)| (namespace, module.digest(), module.compiled_size()));
+            let full = |message| Trouble { reason: Reason::HookUnavailable, message, is_final: false };
+            self.budget.bear(&home, (module.digest(), module.compiled_size()), others).map_err(full)?;
+            Ok(module)
+        });
         let Some(kept) = modules.get_mut(uid).filter(|kept| *kept.wanted.borrow() == *wanted) else { return };
         let before = kept.load.clone();
         kept.load.is_loading = false;
@@ -250,6 +304,8 @@ impl Store {
                 kept.load.trouble = None;
                 kept.load.loaded = Some(facts(&module));
                 kept.module = Some(module);
+                let grants = kept.terms.as_ref().map(|terms| terms.grants.clone()).unwrap_or_default();
+                kept.loaded_as = Some((wanted.clone(), grants));
             }
             Err(Trouble { reason, message, .. }) => {
                 tracing::debug!(namespace = kept.namespace, module = kept.name, %reason, message, "load a module");
@@ -307,5 +363,68 @@ impl From<LoadError> for Trouble {
         let is_final = !error.is_transient();
         let reason = if is_final { Reason::HookModuleInvalid } else { Reason::HookUnavailable };
         Self { reason, message: error.to_string(), is_final }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(name: &str) -> Wanted {
+        let source = Source::ConfigMap {
+            namespace: "shop".into(),
+            name: name.into(),
+            key: "hook.wasm".into(),
+            sha256: None,
+        };
+        Wanted { source: Ok(source), version: None }
+    }
+
+    fn terms(programs: &[&str]) -> Result<Terms, String> {
+        let exec = programs.iter().map(|program| {
+            serde_json::json!({ "podSelector": { "app": "db" }, "containers": ["db"], "commands": [[program]] })
+        });
+        let spec = serde_json::json!({ "capabilities": { "exec": exec.collect::<Vec<_>>() } });
+        Terms::of(&serde_json::from_value(spec).unwrap(), Budget { calls: 128, code: 1 })
+    }
+
+    fn programs(kept: &Kept) -> Vec<String> {
+        kept.grants().unwrap().exec.iter().map(|grant| grant.commands[0][0].clone()).collect()
+    }
+
+    /// What is granted to a module that cannot be had yet is not for the one before it; what is taken away is, at once.
+    #[tokio::test]
+    async fn a_module_gains_nothing_that_is_granted_to_the_next_one() {
+        let old = terms(&["a", "b"]);
+        let mut kept = Kept {
+            namespace: "shop".to_owned(),
+            name: "m".to_owned(),
+            wanted: watch::channel(wanted("one")).0,
+            load: Load::default(),
+            module: None,
+            loaded_as: Some((wanted("one"), old.clone().unwrap().grants)),
+            terms: old,
+            task: tokio::spawn(async {}).abort_handle(),
+        };
+        // The same module, with other grants.
+        kept.terms = terms(&["a", "b", "c"]);
+        kept.renew(&wanted("one"));
+        assert_eq!(programs(&kept), ["a", "b", "c"]);
+        // Another one, which is not there yet.
+        kept.terms = terms(&["b", "c", "d"]);
+        kept.renew(&wanted("two"));
+        kept.wanted.send_replace(wanted("two"));
+        assert_eq!(programs(&kept), ["b", "c"]);
+        kept.loaded_as = Some((wanted("two"), kept.terms.clone().unwrap().grants));
+        assert_eq!(programs(&kept), ["b", "c", "d"]);
+    }
+
+    #[test]
+    fn a_module_wants_no_more_memory_than_a_namespace_gets() {
+        let spec = serde_json::json!({ "limits": { "memory": "128Mi" } });
+        let of = |calls| Terms::of(&serde_json::from_value(spec.clone()).unwrap(), Budget { calls, code: 1 });
+        assert!(of(256).is_ok());
+        let told = of(254).map(|_| ()).unwrap_err();
+        assert!(told.contains("spec.limits.memory") && told.contains("--hook-memory"), "{told}");
     }
 }

@@ -1,5 +1,6 @@
 //! Whose turn it is. Nobody's modules take all there is by computing or waiting as long as they may, and nothing holds up a release.
 
+use super::budget::Budget;
 use scribe_core::hooks::HookRequest;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -17,6 +18,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 3] = [Self::Pure, Self::Effectful, Self::Release];
+
     /// Of that request.
     pub fn of(request: &HookRequest) -> Self {
         match request {
@@ -42,44 +45,73 @@ impl Kind {
     }
 }
 
+/// So much for each namespace.
+pub struct PerNamespace {
+    each: usize,
+    /// While somebody has or wants it.
+    known: Mutex<HashMap<String, Weak<Semaphore>>>,
+}
+
+impl PerNamespace {
+    pub fn new(each: usize) -> Self {
+        Self { each, known: Mutex::default() }
+    }
+
+    /// Waits for so many, or for all there is.
+    pub async fn acquire(&self, namespace: &str, many: u32) -> Option<OwnedSemaphorePermit> {
+        let many = many.min(u32::try_from(self.each).unwrap_or(u32::MAX));
+        // It is never closed.
+        self.of(namespace).acquire_many_owned(many).await.ok()
+    }
+
+    fn of(&self, namespace: &str) -> Arc<Semaphore> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, known| known.strong_count() > 0);
+        if let Some(known) = known.get(namespace).and_then(Weak::upgrade) {
+            return known;
+        }
+        let fresh = Arc::new(Semaphore::new(self.each));
+        known.insert(namespace.to_owned(), Arc::downgrade(&fresh));
+        fresh
+    }
+}
+
+/// Leave to take memory. It is given back when this is dropped.
+pub type Memory<'a> = (Option<OwnedSemaphorePermit>, Option<SemaphorePermit<'a>>);
+
 /// Leave to run.
 pub struct Turns {
     /// MiB that calls of each kind may still take, and how many these are if nothing runs.
     memory: [Semaphore; 3],
     all_memory: u32,
-    /// By namespace and kind, while somebody has or wants it.
-    places: Mutex<HashMap<(String, Kind), Weak<Semaphore>>>,
+    /// The same, of each namespace.
+    shares: [PerNamespace; 3],
+    places: [PerNamespace; 3],
 }
 
 impl Turns {
-    /// The calls of each kind together get `memory` MiB.
-    pub fn new(memory: u32) -> Self {
-        let all = || Semaphore::new(memory as usize);
-        Self { memory: [all(), all(), all()], all_memory: memory, places: Mutex::default() }
+    /// Within that budget.
+    pub fn new(budget: Budget) -> Self {
+        let (memory, of_one) = (budget.calls, budget.calls_of_one());
+        Self {
+            memory: Kind::ALL.map(|_| Semaphore::new(memory as usize)),
+            all_memory: memory,
+            shares: Kind::ALL.map(|_| PerNamespace::new(of_one as usize)),
+            places: Kind::ALL.map(|kind| PerNamespace::new(kind.places())),
+        }
     }
 
     /// Waits for a place among the calls of a namespace.
     pub async fn place(&self, namespace: &str, kind: Kind) -> Option<OwnedSemaphorePermit> {
-        // It is never closed.
-        self.places(namespace, kind).acquire_owned().await.ok()
+        self.places[kind as usize].acquire(namespace, 1).await
     }
 
-    /// Waits for so many bytes.
-    pub async fn memory(&self, kind: Kind, bytes: u64) -> Option<SemaphorePermit<'_>> {
+    /// Waits for so many bytes: first among the calls of the namespace, then among those of all.
+    pub async fn memory(&self, namespace: &str, kind: Kind, bytes: u64) -> Memory<'_> {
         let wanted = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).clamp(1, self.all_memory);
-        self.memory[kind as usize].acquire_many(wanted).await.ok()
-    }
-
-    fn places(&self, namespace: &str, kind: Kind) -> Arc<Semaphore> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.retain(|_, known| known.strong_count() > 0);
-        let key = (namespace.to_owned(), kind);
-        if let Some(known) = places.get(&key).and_then(Weak::upgrade) {
-            return known;
-        }
-        let fresh = Arc::new(Semaphore::new(kind.places()));
-        places.insert(key, Arc::downgrade(&fresh));
-        fresh
+        let own = self.shares[kind as usize].acquire(namespace, wanted).await;
+        // It is never closed.
+        (own, self.memory[kind as usize].acquire_many(wanted).await.ok())
     }
 }
 
@@ -91,16 +123,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_release_waits_for_no_other_kind() {
-        let turns = Turns::new(1);
-        let _pure = turns.memory(Kind::Pure, 64 << 20).await;
-        let _effectful = turns.memory(Kind::Effectful, 64 << 20).await;
-        assert!(poll!(pin!(turns.memory(Kind::Effectful, 1))).is_pending());
-        assert!(poll!(pin!(turns.memory(Kind::Release, 64 << 20))).is_ready());
+        let turns = Turns::new(Budget { calls: 1, code: 1 });
+        let _pure = turns.memory("a", Kind::Pure, 64 << 20).await;
+        let _effectful = turns.memory("a", Kind::Effectful, 64 << 20).await;
+        assert!(poll!(pin!(turns.memory("b", Kind::Effectful, 1))).is_pending());
+        assert!(poll!(pin!(turns.memory("b", Kind::Release, 64 << 20))).is_ready());
     }
 
     #[tokio::test]
     async fn a_namespace_has_its_places_and_no_more() {
-        let turns = Turns::new(1);
+        let turns = Turns::new(Budget { calls: 1, code: 1 });
         let mut taken = Vec::new();
         for _ in 0..Kind::Pure.places() {
             taken.push(turns.place("a", Kind::Pure).await);
@@ -110,5 +142,15 @@ mod tests {
         assert!(poll!(pin!(turns.place("a", Kind::Release))).is_ready());
         taken.pop();
         assert!(poll!(pin!(turns.place("a", Kind::Pure))).is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_namespace_does_not_take_the_memory_of_all() {
+        let turns = Turns::new(Budget { calls: 128, code: 1 });
+        let large = turns.memory("a", Kind::Release, 64 << 20).await;
+        assert!(poll!(pin!(turns.memory("a", Kind::Release, 1 << 20))).is_pending());
+        assert!(poll!(pin!(turns.memory("b", Kind::Release, 64 << 20))).is_ready());
+        drop(large);
+        assert!(poll!(pin!(turns.memory("a", Kind::Release, 1 << 20))).is_ready());
     }
 }

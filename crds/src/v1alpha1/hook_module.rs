@@ -81,6 +81,11 @@ pub struct ConfigMapModule {
     /// The key in its `binaryData`, for example `hook.wasm`.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub key: String,
+    /// The SHA-256 of what is there, in hexadecimal: what `sha256sum` prints. Without it, whoever may write the ConfigMap decides what runs with
+    /// `spec.capabilities`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
+    pub sha256: Option<String>,
 }
 
 /// A module that is downloaded.
@@ -153,6 +158,11 @@ pub struct FileModule {
         "path is relative to the controller's --hook-modules-dir: remove the leading / and every . and .."
     ))]
     pub path: String,
+    /// The SHA-256 of what is there, in hexadecimal: what `sha256sum` prints. Without it, whoever may write the file decides what runs with
+    /// `spec.capabilities`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
+    pub sha256: Option<String>,
 }
 
 /// What one call of a module may use.

@@ -9,6 +9,7 @@ use scribe_hooks_contract::effects::{KubeError, PatchKind};
 use scribe_hooks_contract::grants::{KubePermit, ListPermit};
 use scribe_hooks_contract::limits::fixed;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::api::{Accept, Address, ApiError, Content, OBJECT_BYTES, get, send, with_query};
@@ -93,7 +94,7 @@ struct Page {
     #[serde(default)]
     metadata: PageMeta,
     #[serde(default)]
-    items: Vec<Value>,
+    items: Vec<Box<RawValue>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -113,7 +114,9 @@ pub(crate) async fn list(client: &Client, query: &ListPermit) -> Result<Vec<Stri
         let query_string = [("limit", limit.as_str()), ("labelSelector", &selector), ("continue", &token)];
         let page: Page =
             get(client, with_query(path.clone(), &query_string), Accept::Json, PAGE_BYTES).await?;
-        for mut object in page.items {
+        for item in page.items {
+            // One at a time: parsed, an object may take many times what it takes as text.
+            let mut object: Value = serde_json::from_str(item.get()).map_err(ApiError::Unreadable)?;
             // In a list, objects do not say what they are.
             if let Value::Object(fields) = &mut object {
                 fields.insert("apiVersion".into(), page.api_version.clone().into());

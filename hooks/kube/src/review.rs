@@ -1,6 +1,6 @@
 //! Whether a hook's ServiceAccount may do what its module was granted: asked when the object changes, and not at night.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -67,6 +67,24 @@ impl fmt::Display for Missing {
             "ServiceAccount {service_account} may not {right} in namespace {namespace}: bind a Role to it with apiGroups [\"{group}\"], resources [\"{rule}\"], verbs [\"{verb}\"]"
         )
     }
+}
+
+/// What a Role says that gives these rights, rule by rule, as YAML on one line each.
+pub fn rules<'r>(rights: impl Iterator<Item = &'r Right>) -> Vec<String> {
+    let mut verbs: BTreeMap<(&str, String, Option<&str>), Vec<&str>> = BTreeMap::new();
+    for Right { verb, group, resource, subresource, name } in rights {
+        let resource =
+            subresource.map_or(resource.clone(), |subresource| format!("{resource}/{subresource}"));
+        verbs.entry((group, resource, name.as_deref())).or_default().push(verb);
+    }
+    verbs
+        .into_iter()
+        .map(|((group, resource, name), verbs)| {
+            let names = name.map_or(String::new(), |name| format!("resourceNames: [{name}], "));
+            let verbs = verbs.join(", ");
+            format!("{{ apiGroups: [\"{group}\"], resources: [{resource}], {names}verbs: [{verbs}] }}")
+        })
+        .collect()
 }
 
 /// The question was not answered.
@@ -249,6 +267,19 @@ mod tests {
             "watch statefulsets.apps db",
         ];
         assert_eq!(shown(&grants), expected);
+    }
+
+    #[test]
+    fn what_a_role_says_stands_in_rules() {
+        let grants = grants(json!({ "kubernetes": [
+            { "apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": ["scale"], "names": ["db"] },
+            { "apiGroups": [""], "resources": ["pods"], "verbs": ["list"], "names": ["*"] },
+        ] }));
+        let expected = [
+            r#"{ apiGroups: [""], resources: [pods], verbs: [list] }"#,
+            r#"{ apiGroups: ["apps"], resources: [statefulsets/scale], resourceNames: [db], verbs: [get, patch] }"#,
+        ];
+        assert_eq!(rules(needed(&grants).iter()), expected);
     }
 
     #[test]

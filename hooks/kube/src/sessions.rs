@@ -14,6 +14,8 @@ use crate::stream::{End, Output, open};
 
 /// Sessions that one process holds: each is a connection.
 const MOST_SESSIONS: usize = 256;
+/// Those of one namespace.
+const MOST_OF_ONE: usize = 64;
 /// How long a command may take to end when its stdin has.
 pub(crate) const LAST_BREATH: Duration = Duration::from_secs(30);
 /// Bytes of a line in which the ready marker is looked for, and of what is shown of stderr.
@@ -35,7 +37,28 @@ struct Registry {
     begun: HashMap<String, watch::Receiver<()>>,
 }
 
+impl Registry {
+    /// Room for one more session of that namespace.
+    fn make_room(&mut self, namespace: &str) -> Result<(), FreezeError> {
+        let of_one =
+            |held: &HashMap<String, Held>| held.values().filter(|other| other.namespace == namespace).count();
+        if self.held.len() >= MOST_SESSIONS || of_one(&self.held) >= MOST_OF_ONE {
+            // Ended, and never undone: an undo finds nothing to do.
+            self.held.retain(|_, held| !matches!(*held.state.borrow(), State::Ended(_)));
+        }
+        if of_one(&self.held) >= MOST_OF_ONE {
+            let why = format!("{MOST_OF_ONE} sessions of namespace {namespace} are held already");
+            return Err(FreezeError::Failed(why));
+        }
+        if self.held.len() >= MOST_SESSIONS {
+            return Err(FreezeError::Failed(format!("{MOST_SESSIONS} sessions are held already")));
+        }
+        Ok(())
+    }
+}
+
 struct Held {
+    namespace: String,
     release: watch::Sender<bool>,
     state: watch::Receiver<State>,
 }
@@ -141,14 +164,9 @@ impl Sessions {
         let (news, mut state) = watch::channel(State::Starting);
         {
             let mut registry = self.registry();
-            if registry.held.len() >= MOST_SESSIONS {
-                // Ended, and never undone: an undo finds nothing to do.
-                registry.held.retain(|_, held| !matches!(*held.state.borrow(), State::Ended(_)));
-            }
-            if registry.held.len() >= MOST_SESSIONS {
-                return Err(FreezeError::Failed(format!("{MOST_SESSIONS} sessions are held already")));
-            }
-            let held = Held { release: release.clone(), state: state.clone() };
+            registry.make_room(&start.namespace)?;
+            let namespace = start.namespace.clone();
+            let held = Held { namespace, release: release.clone(), state: state.clone() };
             registry.held.insert(start.id.clone(), held);
         }
         let mut given_up = ReleaseOnDrop(Some(release));
@@ -175,6 +193,12 @@ impl Sessions {
                 limit.as_secs()
             ))),
         }
+    }
+
+    /// Ends the stdin of a session, and waits for nothing. It is not known any more.
+    pub fn let_go(&self, id: &str) {
+        // Whoever keeps it hears that nobody can release it any more, which is as good as a release.
+        self.registry().held.remove(id);
     }
 
     /// Ends the stdin of a session, and waits for the end of its command, for a while. Known until that was seen.
@@ -316,6 +340,37 @@ mod tests {
         }
         assert!(marker.line.len() <= LINE_BYTES);
         assert!(marker.seen(b"\nready\n"));
+    }
+
+    fn hold(registry: &mut Registry, id: String, namespace: &str, state: State) -> watch::Receiver<bool> {
+        let (release, released) = watch::channel(false);
+        let (_news, state) = watch::channel(state);
+        registry.held.insert(id, Held { namespace: namespace.to_owned(), release, state });
+        released
+    }
+
+    #[test]
+    fn a_namespace_does_not_hold_all_sessions() {
+        let mut registry = Registry::default();
+        hold(&mut registry, "ended".to_owned(), "a", State::Ended(String::new()));
+        for number in 1..MOST_OF_ONE {
+            hold(&mut registry, number.to_string(), "a", State::Holding);
+        }
+        registry.make_room("a").unwrap();
+        hold(&mut registry, "last".to_owned(), "a", State::Holding);
+        let told = registry.make_room("a").unwrap_err();
+        assert!(format!("{told:?}").contains("namespace a"), "{told:?}");
+        registry.make_room("b").unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_is_let_go_hears_of_it() {
+        let sessions = Sessions::default();
+        let mut released = hold(&mut sessions.registry(), "1".to_owned(), "a", State::Holding);
+        sessions.let_go("1");
+        // As `keep` waits for it.
+        assert!(released.wait_for(|is_released| *is_released).await.is_err());
+        assert!(!sessions.holds("1"));
     }
 
     #[tokio::test]

@@ -16,6 +16,8 @@ use crate::sessions::{LAST_BREATH, Released, Sessions, explain};
 
 /// Bytes of output of a command that undoes: enough to tell why it failed.
 const OUTPUT_BYTES: u32 = 4 << 10;
+/// The longest that a command that undoes may take, in seconds, whatever the hook has said: the entries behind it wait for it.
+const LONGEST_UNDO: u32 = 120;
 
 /// What became of an entry. Whichever it is, the entry is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +94,7 @@ pub(crate) async fn undo(
             let command = Command {
                 argv: argv.clone(),
                 stdin: stdin.clone().into_bytes(),
-                timeout_seconds: *timeout_seconds,
+                timeout_seconds: (*timeout_seconds).clamp(1, LONGEST_UNDO),
                 max_output: OUTPUT_BYTES,
             };
             match run(client, namespace, place, &command).await {

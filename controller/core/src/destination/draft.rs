@@ -139,7 +139,8 @@ fn rank(action: &Action) -> u8 {
         | Action::Order { .. }
         | Action::CallHook(_)
         | Action::RememberHook { .. }
-        | Action::AnswerHook { .. } => 0,
+        | Action::AnswerHook { .. }
+        | Action::EndSessions => 0,
         // Somebody may have forbidden that an old replica goes; the next one does not wait for that.
         Action::Delete(ChildRef { kind: ChildKind::Snapshot, .. }) => 2,
         Action::ReleaseContent { .. }

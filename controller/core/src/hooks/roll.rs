@@ -12,6 +12,8 @@ use scribe_hooks_contract::points::{Point, Problem};
 
 /// How many of the problems that a module has with its settings are told.
 const PROBLEMS: usize = 5;
+/// Bytes of what is told of missing rights.
+const RIGHTS_MOST: usize = 4000;
 
 /// A hook as it stands in a spec.
 pub(crate) struct Named<'a> {
@@ -131,7 +133,8 @@ impl Roll {
                 roll.state(&hook, number, &settings_json, &mut record, seen)
             };
             let missing = seen.missing_rights.get(&(hook.module.to_owned(), hook.acts_as.clone()));
-            let warning = missing.map(|words| Trouble::new(Reason::HookRightsMissing, words.join("; ")));
+            let warning = missing
+                .map(|words| Trouble::new(Reason::HookRightsMissing, clean(&words.join("; "), RIGHTS_MOST)));
             let (on_error, acts_as, failed) = (hook.on_error, hook.acts_as.clone(), None);
             roll.entries.push(Entry { on_error, acts_as, settings_json, state, record, failed, warning });
         }

@@ -24,9 +24,7 @@ pub fn decide(mut pass: Pass<'_>) -> Decision<SourceStatus> {
     let contents: Vec<String> = snapshots::still_there(&pass).cloned().collect();
     let (kind, left, what) = match (pods.as_slice(), cuts.as_slice(), snapshots.as_slice()) {
         ([], [], []) if contents.is_empty() && !quiesce::is_over(&pass) => {
-            let module =
-                pass.status.quiesce.as_ref().map(|quiesce| quiesce.module.as_str()).unwrap_or_default();
-            let message = format!("Waits until HookModule {module} has let the application go on.");
+            let message = quiesce::waits(&pass);
             return finish(pass, &message);
         }
         ([], [], []) if contents.is_empty() => {

@@ -142,7 +142,7 @@ fn check(valid: &ValidSource, usual: &TransferOptions, options: &TransferOptions
         (Some(points::Comparison::Metadata), peer::Comparison::Content) => (
             None,
             Some(
-                "comparison metadata is not honoured: the copy was not made of a frozen file system"
+                "comparison metadata is not honoured: spec.rsync.comparison of the source does not allow it"
                     .to_owned(),
             ),
         ),

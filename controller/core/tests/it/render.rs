@@ -100,6 +100,7 @@ pub fn action(action: &Action) -> String {
         Action::AnswerHook { entry, answer: Err(words), .. } => {
             format!("undo {entry} is not written down: {words}")
         }
+        Action::EndSessions => "end the sessions".to_owned(),
         Action::CallHook(call) => format!("ask {} {}", call.module, self::request(&call.request)),
         Action::Order { order: Order::EndSession { token }, .. } => format!("end session {token}"),
     }

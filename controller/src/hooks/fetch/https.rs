@@ -2,7 +2,7 @@
 //!
 //! Whoever may make a HookModule names the address, and the controller stands where they may not: so addresses are judged by [`Dialer`]. Nothing of an answer is told but its status and its digest.
 
-use super::{Dialer, FetchError};
+use super::{Dialer, FetchError, digest};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::header::{HOST, LOCATION, USER_AGENT};
@@ -11,8 +11,6 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls_platform_verifier::Verifier;
-use sha2::{Digest, Sha256};
-use std::fmt::Write;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -198,14 +196,6 @@ async fn body(response: Response<Incoming>, most: u64) -> Result<Vec<u8>, HttpsE
         bytes.extend_from_slice(&data);
     }
     Ok(bytes)
-}
-
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use scribe_hooks::contract::context::{
     Attempt, Context, CopyMethod, LastSync, ObjectRef, Replication, Role, Trigger,
 };
 use scribe_hooks::contract::points::ReleaseReason;
-use scribe_hooks::contract::undo::{Changed, Place};
+use scribe_hooks::contract::undo::{Change, Changed, Place, Undo};
 use scribe_hooks::{CompileLimits, Compiler, Engine, Loader};
-use scribe_hooks_kube::Identities;
 use scribe_hooks_kube::http::HttpClient;
+use scribe_hooks_kube::{Identities, JournalError};
 use tokio::sync::Notify;
 
 const OWNER: &str = "uid";
@@ -29,10 +29,11 @@ fn runner() -> Runner {
     let (dialer, https) = (Dialer::new(Vec::new()), Https::new(None, Dialer::new(Vec::new())).unwrap());
     let oci = Oci::new(None, dialer, identities.clone()).unwrap();
     let fetcher = Fetcher::new(client.clone(), https, oci, None, 1 << 20);
-    let store = Store::new(loader, fetcher, router.clone());
+    let budget = Budget { calls: 64, code: 64 };
+    let store = Store::new(loader, fetcher, router.clone(), budget);
     let effects = Effects::new(identities, client, "test", HttpClient::new(None).unwrap()).unwrap();
     let runs = HookRuns::new(&prometheus::Registry::new()).unwrap();
-    Runner::new(store, router, runs, effects, 64)
+    Runner::new(store, router, runs, effects, budget)
 }
 
 fn journal(runner: &Runner, call: &str) -> Arc<StatusJournal> {

@@ -8,10 +8,10 @@ use super::Denied;
 
 /// Private ranges that were granted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AddressRanges(pub(super) Vec<IpNet>);
+pub struct AddressRanges(Vec<IpNet>);
 
 /// Never dialled, whatever was granted: this host, the link with its metadata services, and groups.
-const NEVER: [&str; 8] = [
+const NEVER: [&str; 11] = [
     "0.0.0.0/8",
     "127.0.0.0/8",
     "169.254.0.0/16",
@@ -20,6 +20,10 @@ const NEVER: [&str; 8] = [
     "::/127",
     "fe80::/10",
     "ff00::/8",
+    // Services of clouds that answer with the secrets of a machine, and are not on its link: Alibaba's, Azure's, and that of AWS in IPv6.
+    "100.100.100.200/32",
+    "168.63.129.16/32",
+    "fd00:ec2::/32",
 ];
 
 /// Not public by the registries of special-purpose addresses (RFC 6890 and its successors).
@@ -44,6 +48,11 @@ const SPECIAL: [&str; 14] = [
 const PUBLIC_V6: &str = "2000::/3";
 
 impl AddressRanges {
+    /// These ranges.
+    pub fn new(ranges: Vec<IpNet>) -> Self {
+        Self(ranges)
+    }
+
     /// May this address be dialled?
     ///
     /// An IPv6 address that stands for an IPv4 address is judged as what it stands for as well.
@@ -56,7 +65,7 @@ impl AddressRanges {
         let within = |ranges: &[&str], address: IpAddr| ranges.iter().any(|range| contains(range, address));
         if meant.iter().any(|address| within(&NEVER, *address)) {
             return Err(Denied::because(format!(
-                "{address} is a loopback, link-local or multicast address, which is never dialled"
+                "{address} is a loopback, link-local or multicast address, or a cloud's metadata service, which is never dialled"
             )));
         }
         // What stands for an IPv4 address is as public as that.
@@ -89,8 +98,8 @@ fn meant(address: IpAddr) -> Vec<IpAddr> {
         [0, 0, 0, 0, 0, 0, high, low]
         | [0, 0, 0, 0, 0, 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low] => Some(v4(high, low)),
-        // NAT64, well known (RFC 6052) and local (RFC 8215).
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, _, _, _, high, low] => Some(v4(high, low)),
+        // NAT64, well known (RFC 6052). Of the local prefix (RFC 8215) nobody knows where in it the IPv4 address stands: it is not public.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(v4(high, low)),
         // 6to4 (RFC 3056).
         [0x2002, high, low, ..] => Some(v4(high, low)),
         _ => None,
@@ -103,7 +112,7 @@ mod tests {
     use super::*;
 
     fn permit(ranges: &[&str], address: &str) -> bool {
-        let ranges = AddressRanges(ranges.iter().map(|range| range.parse().unwrap()).collect());
+        let ranges = AddressRanges::new(ranges.iter().map(|range| range.parse().unwrap()).collect());
         ranges.permit(address.parse().unwrap()).is_ok()
     }
 
@@ -139,6 +148,8 @@ mod tests {
             "2001:db8::1",
             "2001::1",
             "64:ff9b:1::1",
+            "64:ff9b:1::101:101",
+            "64:ff9b:1:a00:0:100:101:101",
             "::ffff:10.0.0.1",
             "::10.0.0.1",
             "::ffff:0:10.0.0.1",
@@ -164,9 +175,18 @@ mod tests {
 
     #[test]
     fn the_link_and_the_host_are_never_dialled() {
-        for address in
-            ["169.254.169.254", "127.0.0.1", "::1", "fe80::1", "::ffff:127.0.0.1", "64:ff9b::a9fe:a9fe"]
-        {
+        for address in [
+            "169.254.169.254",
+            "127.0.0.1",
+            "::1",
+            "fe80::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::a9fe:a9fe",
+            "168.63.129.16",
+            "100.100.100.200",
+            "fd00:ec2::254",
+            "::ffff:168.63.129.16",
+        ] {
             assert!(!permit(&["0.0.0.0/0", "::/0"], address), "{address}");
         }
     }

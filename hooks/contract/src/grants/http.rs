@@ -74,8 +74,13 @@ impl Grants {
             .map(|(header, name)| Ok((header.clone(), secret(grant, name, &origin)?.clone())))
             .collect::<Result<_, Denied>>()?;
         let ranges = grant.private_ranges.iter().filter_map(|range| range.parse().ok()).collect();
-        let permit =
-            HttpPermit { host: origin.host, port: origin.port, url, secrets, ranges: AddressRanges(ranges) };
+        let permit = HttpPermit {
+            host: origin.host,
+            port: origin.port,
+            url,
+            secrets,
+            ranges: AddressRanges::new(ranges),
+        };
         // An address that is written down is judged at once.
         match permit.host {
             Host::Ipv4(address) => permit.allows(address.into())?,

@@ -23,6 +23,9 @@ pub struct KubePermit {
     pub uid: Option<String>,
 }
 
+/// The longest name in Kubernetes, in bytes.
+const LONGEST: usize = 253;
+
 /// Objects may be listed, by this address and no other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListPermit {
@@ -182,6 +185,13 @@ pub(super) fn validate(grant: &KubeGrant) -> Result<(), Flaw> {
     ] {
         if is_empty {
             return Err((field.into(), "is empty: then nothing is granted".into()));
+        }
+    }
+    for (field, texts) in
+        [("apiGroups", &grant.api_groups), ("resources", &grant.resources), ("names", &grant.names)]
+    {
+        if texts.iter().any(|text| text.len() > LONGEST) {
+            return Err((field.into(), format!("one is longer than {LONGEST} bytes: no name is")));
         }
     }
     if let Some(group) = grant.api_groups.iter().find(|group| !group.is_empty() && !is_object_name(group)) {

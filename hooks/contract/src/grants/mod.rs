@@ -63,16 +63,16 @@ pub struct ExecGrant {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KubeGrant {
     /// API groups; the core group is the empty string.
-    #[schemars(length(min = 1, max = 16))]
+    #[schemars(length(min = 1, max = 16), inner(length(max = 253)))]
     pub api_groups: Vec<String>,
     /// Resources, in the plural: `statefulsets`.
-    #[schemars(length(min = 1, max = 16))]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253)))]
     pub resources: Vec<String>,
     /// What may be done with them. `patch` includes `annotate`, `scale` and `suspend`; `get` includes waiting.
     #[schemars(length(min = 1, max = 6))]
     pub verbs: Vec<Verb>,
     /// Their names. `*` stands for all names, and what `list` needs; `db-*` for all that begin like that.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 253)))]
     pub names: Vec<String>,
 }
 
@@ -183,7 +183,28 @@ pub struct GrantError {
     pub message: String,
 }
 
+/// Those that stand in both.
+fn both<T: Clone + PartialEq>(one: &[T], other: &[T]) -> Vec<T> {
+    one.iter().filter(|grant| other.contains(grant)).cloned().collect()
+}
+
 impl Grants {
+    /// What both of them grant, entry by entry.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Self {
+        let http = self.http.as_ref().zip(other.http.as_ref());
+        Self {
+            exec: both(&self.exec, &other.exec),
+            kubernetes: both(&self.kubernetes, &other.kubernetes),
+            http: http.map(|(one, other)| HttpGrant {
+                allow: both(&one.allow, &other.allow),
+                private_ranges: both(&one.private_ranges, &other.private_ranges),
+                secrets: both(&one.secrets, &other.secrets),
+            }),
+            state: self.state.clone().filter(|_| other.state.is_some()),
+        }
+    }
+
     /// Looks for what a schema cannot see.
     ///
     /// # Errors

@@ -15,10 +15,11 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use ipnet::IpNet;
 use rustls::ClientConfig;
 use scribe_hooks::sanitize;
 use scribe_hooks_contract::effects::{self, HttpError, Response};
-use scribe_hooks_contract::grants::HttpPermit;
+use scribe_hooks_contract::grants::{AddressRanges, Denied, HttpPermit};
 use scribe_hooks_contract::limits::fixed;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -42,6 +43,8 @@ const MOST_ADDRESSES: usize = 8;
 pub struct HttpClient {
     network: Arc<dyn Network>,
     tls: Arc<ClientConfig>,
+    /// Which of the addresses that are not public may be dialled at all. `None`: as modules were granted.
+    private: Option<AddressRanges>,
 }
 
 impl std::fmt::Debug for HttpClient {
@@ -60,7 +63,14 @@ impl HttpClient {
     ///
     /// `extra_roots` holds something else than certificates.
     pub fn new(extra_roots: Option<&[u8]>) -> Result<Self, RootsError> {
-        Ok(Self { network: Arc::new(System), tls: Arc::new(tls::config(extra_roots)?) })
+        let tls = Arc::new(tls::config(extra_roots)?);
+        Ok(Self { network: Arc::new(System), tls, private: None })
+    }
+
+    /// Dials, of addresses that are not public, those in these ranges at most, whatever modules were granted.
+    #[must_use]
+    pub fn with_private_ranges(self, ranges: Vec<IpNet>) -> Self {
+        Self { private: Some(AddressRanges::new(ranges)), ..self }
     }
 
     /// The same with another network.
@@ -113,7 +123,7 @@ impl HttpClient {
         };
         let (mut allowed, mut denied) = (Vec::new(), None);
         for address in found.into_iter().take(MOST_ADDRESSES) {
-            match permit.allows(address) {
+            match permit.allows(address).and_then(|()| self.may_dial(address)) {
                 Ok(()) => allowed.push(SocketAddr::new(address, permit.port)),
                 Err(why) => denied = denied.or(Some(why)),
             }
@@ -123,6 +133,15 @@ impl HttpClient {
             Some(why) => Err(HttpError::Denied(why.to_string())),
             None => Err(HttpError::Dns(format!("{} has no address", permit.host))),
         }
+    }
+
+    fn may_dial(&self, address: IpAddr) -> Result<(), Denied> {
+        let Some(private) = &self.private else { return Ok(()) };
+        private.permit(address).map_err(|_| {
+            Denied::because(format!(
+                "{address} is not a public address, and the controller's --hook-private-ranges does not have it: an administrator has to add it"
+            ))
+        })
     }
 
     async fn connect(&self, addresses: &[SocketAddr]) -> Result<tokio::net::TcpStream, HttpError> {

@@ -9,7 +9,9 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::net::{Mapped, answer_one, get, host, read_request, send, serve};
+use scribe_hooks_kube::http::HttpClient;
+
+use crate::net::{Mapped, answer_one, get, host, read_request, send, serve, speaking};
 
 const PLAIN: &str = "http://pager.example.com/";
 const PUBLIC: &[&str] = &["1.1.1.1"];
@@ -67,6 +69,28 @@ async fn only_addresses_that_may_be_dialled_are() {
     let network = Mapped::new(address, &[&["169.254.169.254", "10.0.0.1", "::ffff:10.0.0.1", "10.20.0.7"]]);
     assert_eq!(send(&host(network.clone(), None), get(PLAIN), 100).await.unwrap().status, 200);
     assert_eq!(network.dialled(), ["10.20.0.7:80"]);
+}
+
+/// Whoever makes a HookModule grants what he likes; the network is the controller's.
+#[tokio::test]
+async fn an_administrator_bounds_what_is_not_public() {
+    let (address, _requests) = serve(HELLO.to_vec(), false).await;
+    for (ranges, reached) in [("10.0.0.0/8", true), ("10.21.0.0/16", false)] {
+        let network = Mapped::new(address, &[&["10.20.0.7"]]);
+        let http = HttpClient::new(None).unwrap().with_network(network.clone());
+        let host = speaking(http.with_private_ranges(vec![ranges.parse().unwrap()]));
+        match send(&host, get(PLAIN), 100).await {
+            Ok(_) => assert!(reached, "{ranges}"),
+            Err(HttpError::Denied(why)) => {
+                assert!(!reached && why.contains("--hook-private-ranges"), "{ranges}: {why}");
+                assert!(network.dialled().is_empty());
+            }
+            Err(error) => panic!("{ranges}: {error:?}"),
+        }
+    }
+    let public = Mapped::new(address, &[PUBLIC]);
+    let http = HttpClient::new(None).unwrap().with_network(public).with_private_ranges(Vec::new());
+    assert_eq!(send(&speaking(http), get(PLAIN), 100).await.unwrap().status, 200);
 }
 
 #[tokio::test]

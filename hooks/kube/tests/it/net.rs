@@ -53,8 +53,12 @@ impl Network for Mapped {
 
 /// A host whose only use is HTTP: nothing answers its client.
 pub fn host(network: Arc<Mapped>, extra_roots: Option<&[u8]>) -> KubeHost {
+    speaking(HttpClient::new(extra_roots).unwrap().with_network(network))
+}
+
+/// The same, that speaks through this client.
+pub fn speaking(http: HttpClient) -> KubeHost {
     let client = Client::try_from(Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
-    let http = HttpClient::new(extra_roots).unwrap().with_network(network);
     let subject = Subject {
         api_version: "scribe.dev/v1alpha1".into(),
         kind: "ReplicationSource".into(),

@@ -21,7 +21,7 @@ struct Settings {
     /// Where to POST each sync that was published: what watches there raises the alarm when it hears nothing, whatever has died.
     #[serde(default)]
     success_url: Option<String>,
-    /// Headers whose values are secret: for each its name, and the key in the Secret of the HookModule's grant.
+    /// Headers whose values are secret: for each its name, and the `name` of the value in the HookModule's `capabilities.http.secrets`.
     #[serde(default)]
     secret_headers: BTreeMap<String, String>,
     /// How many attempts in a row have to fail before it is told: 1 tells each.

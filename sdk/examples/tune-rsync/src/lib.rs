@@ -63,7 +63,7 @@ fn bandwidth(ctx: &Context<Settings>, now: DateTime) -> Option<u32> {
     limit
 }
 
-/// `metadata` is asked for here and granted by the host: it uses it only after a cut that was frozen.
+/// `metadata` is asked for here and granted by the host: it uses it only where the source's own comparison is Metadata.
 fn comparison(settings: &Settings, now: DateTime) -> Comparison {
     let today = settings::Day::from(now.weekday());
     match settings.metadata && !settings.content_on.contains(&today) {

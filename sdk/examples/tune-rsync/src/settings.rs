@@ -16,7 +16,7 @@ pub struct Settings {
     /// A sync is not limited if the last one has sent less than this.
     #[serde(default)]
     pub unlimited_below_bytes: u64,
-    /// Compare by size and time where the cut was frozen. Else every file is read.
+    /// Compare by size and time, where spec.rsync.comparison of the source is Metadata too. Else every file is read.
     #[serde(default)]
     pub metadata: bool,
     /// But read every file on these days.

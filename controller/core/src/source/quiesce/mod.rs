@@ -21,7 +21,7 @@ mod judge;
 mod release;
 
 pub use judge::{AtRest, judge};
-pub use release::{advance, is_over};
+pub use release::{advance, is_over, waits};
 
 use super::cut;
 use super::validate::ValidSource;

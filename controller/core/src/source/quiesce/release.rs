@@ -301,14 +301,14 @@ fn still_frozen(pass: &mut Pass<'_>, quiesce: &Quiesce) {
         pass.wake_at(quiesce.deadline.0);
         return clear(pass);
     }
-    let why = failure.map_or("its release runs", |failure| failure.message.as_str());
+    let why = failure.map_or_else(|| "its release runs.".to_owned(), |failure| Trouble::from(failure).told());
     let reason = Reason::StillFrozen;
     let message = format!(
-        "HookModule {} has brought the application to rest for sync {} at {}, and it is not known to go on: {}",
+        "HookModule {} has brought the application to rest for sync {} at {}, and it is not known to go on: {why} {}",
         quiesce.module,
         quiesce.sync_id,
         quiesce.since.0,
-        sentences(why, reason.action())
+        way_out(pass, quiesce),
     );
     let told = |condition: &_| is_told(condition, &message);
     if !pass.status.conditions.iter().any(told) {
@@ -319,6 +319,31 @@ fn still_frozen(pass: &mut Pass<'_>, quiesce: &Quiesce) {
     conditions::set(&mut pass.status.conditions, kind, Status::True, reason, &message, generation, pass.now);
 }
 
+/// What a source waits for that is to go while its application is at rest.
+pub fn waits(pass: &Pass<'_>) -> String {
+    let Some(quiesce) = &pass.status.quiesce else { return String::new() };
+    format!(
+        "Waits until HookModule {} has let the application go on. {}",
+        quiesce.module,
+        way_out(pass, quiesce)
+    )
+}
+
+/// What somebody can do who looks at it in the night.
+fn way_out(pass: &Pass<'_>, quiesce: &Quiesce) -> String {
+    let left = match quiesce.undo.len() {
+        0 => String::new(),
+        count => format!(" status.quiesce.undo has what is left to be undone ({count})."),
+    };
+    format!(
+        "It is tried again.{left} If the application does go on: kubectl annotate --overwrite -n {} rsrc/{} {}={}",
+        pass.owner.namespace,
+        pass.owner.name,
+        names::FORGET_FREEZE,
+        quiesce.sync_id
+    )
+}
+
 fn is_told(condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition, message: &str) -> bool {
     condition.type_ == conditions::STILL_FROZEN && condition.message == message
 }
@@ -327,13 +352,18 @@ fn clear(pass: &mut Pass<'_>) {
     pass.status.conditions.retain(|condition| condition.type_ != conditions::STILL_FROZEN);
 }
 
-/// Somebody who knows has said that it goes on.
+/// Somebody who knows has said that it goes on. Heard once a release has failed, or is late: nobody can know it before.
 fn is_forgotten(pass: &mut Pass<'_>, quiesce: &Quiesce) -> bool {
     let annotations = pass.seen.source.metadata.annotations.as_ref();
     let named = annotations.and_then(|all| all.get(names::FORGET_FREEZE));
     if named != Some(&quiesce.sync_id) || quiesce.state != QuiesceState::Releasing {
         return false;
     }
+    let has_failed = quiesce.release.as_ref().is_some_and(|release| release.failure.is_some());
+    if !has_failed && pass.now < quiesce.deadline.0 {
+        return false;
+    }
+    pass.out.first.push(Action::EndSessions);
     let message = format!("The annotation {} says that the application goes on.", names::FORGET_FREEZE);
     pass.note(Reason::Released, message);
     pass.status.quiesce = None;

@@ -112,7 +112,10 @@ pub fn act<S: Side>(world: &mut World, writer: &mut Writer, action: &Action) -> 
             Ok(())
         }
         // Seen to by the controller itself.
-        Action::CallHook(_) | Action::RememberHook { .. } | Action::AnswerHook { .. } => Ok(()),
+        Action::CallHook(_)
+        | Action::RememberHook { .. }
+        | Action::AnswerHook { .. }
+        | Action::EndSessions => Ok(()),
     }
 }
 

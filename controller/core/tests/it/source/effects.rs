@@ -88,7 +88,7 @@ fn what_the_hook_before_a_sync_says_decides() {
     for (reason, ends, condition) in [
         (Reason::HookRejected, true, "False HookRejected"),
         (Reason::HookTrap, false, "False HookTrap"),
-        (Reason::HookRetryAfter, false, "False HookFailed"),
+        (Reason::HookRetryAfter, false, "False HookRetryAfter"),
     ] {
         let mut world = lifecycle(LIFECYCLE);
         world.modules(|modules| modules.says.pre_sync = fails(reason, "no"));

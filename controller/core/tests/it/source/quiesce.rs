@@ -378,9 +378,30 @@ fn somebody_knows_that_it_goes_on() {
     world.bind_cut();
     world.settle("complete");
     let id = world.sync().id;
+    let told = world.status().conditions.into_iter().find(|it| it.type_ == "StillFrozen").unwrap().message;
+    let command = format!("kubectl annotate --overwrite -n shop rsrc/db scribe.dev/forget-freeze={id}");
+    assert!(told.contains(&command), "{told}");
     world.seen.source.metadata.annotations = Some([("scribe.dev/forget-freeze".to_owned(), id)].into());
-    world.settle("annotated");
+    let decision = world.pass("annotated");
+    assert!(decision.first.contains(&Action::EndSessions), "{}", world.transcript);
+    world.settle("forgotten");
     assert_eq!((world.status().quiesce, still_frozen(&world)), (None, false));
+}
+
+/// The log of what is to be undone is not lost by a word that was said before there was anything to know.
+#[test]
+fn nobody_knows_beforehand_that_it_goes_on() {
+    let mut world = world(SPEC);
+    world.modules(|modules| modules.says.freezes = vec![undo("one")]);
+    to_the_cut(&mut world);
+    world.pass("recorded");
+    let id = world.sync().id;
+    world.seen.source.metadata.annotations = Some([("scribe.dev/forget-freeze".to_owned(), id)].into());
+    world.bind_cut();
+    world.pass("complete: the host looks");
+    let calls = releases(&mut world, "all is as it was set");
+    assert_eq!(calls.len(), 1, "{}", world.transcript);
+    assert!(!world.status().quiesce.unwrap().undo.is_empty(), "what is to be undone is not forgotten");
 }
 
 #[test]
