@@ -114,7 +114,7 @@ pub struct HookArgs {
     pub hook_code_memory: u32,
     /// How much memory calls of hooks together may take, in MiB, by the limits of their modules: others wait for their turn. Calls that only compute,
     /// calls that have effects, and releases each have as much. One namespace gets half of it at most, and so does one module
-    #[arg(long, env = "SCRIBE_HOOK_MEMORY", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=65536))]
+    #[arg(long, env = "SCRIBE_HOOK_MEMORY", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=65536))]
     pub hook_memory: u32,
 }
 

@@ -192,6 +192,7 @@ reasons! {
     ModuleStale Warning "The module as its source is now cannot be used; hooks go on with the one before.", "Repair what the message says; the new one is used as soon as it can be.";
     ModuleNotFound Warning "The source of the module does not exist.", "Make what the message names, or correct the spec of the HookModule.";
     ModuleFetchFailed Warning "The module could not be read from its source.", "Read the message; it is tried again.";
+    ModuleWithoutRoom Warning "There is no room for the code of the module: each that there is a HookModule of stays in memory.", "Delete HookModules that nothing uses, or raise the controller's --hook-code-memory, of which one namespace gets half.";
     HookModuleInvalid Warning "What was read is not a module that Scribe can run.", "Read the message, and build the module with the SDK of a supported version.";
     InternalError Warning "Scribe did not expect this.", "Report it with the message and the controller's log.";
 }

@@ -101,7 +101,7 @@ pub enum CallError {
         detail: String,
     },
     /// It says that it failed, after the host had denied it something.
-    #[error("{function} failed: {message}. It was denied: {}", .denied.join("; "))]
+    #[error("{function} failed: {message}{}", unsaid(message, denied))]
     Denied {
         /// Which function.
         function: &'static str,
@@ -229,5 +229,30 @@ impl<T> Called<Result<T, Refusal>> {
             })
         });
         Called { outcome, usage, log }
+    }
+}
+
+/// What the host has denied and the module's own words do not say.
+fn unsaid(message: &str, denied: &[String]) -> String {
+    let unsaid: Vec<&str> =
+        denied.iter().map(String::as_str).filter(|words| !message.contains(*words)).collect();
+    if unsaid.is_empty() { String::new() } else { format!(". It was denied: {}", unsaid.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_denied_is_told_once() {
+        let failed = |message: &str| {
+            let (function, denied) = ("quiesce", vec!["no exec grant has psql".to_owned()]);
+            CallError::Denied { function, message: message.to_owned(), denied }.to_string()
+        };
+        assert_eq!(
+            failed("freeze: no exec grant has psql"),
+            "quiesce failed: freeze: no exec grant has psql"
+        );
+        assert_eq!(failed("no luck"), "quiesce failed: no luck. It was denied: no exec grant has psql");
     }
 }

@@ -45,9 +45,7 @@ impl Budget {
         } else {
             return Ok(());
         };
-        Err(format!(
-            "there is no room for it: compiled, {whose}: delete some, or raise the controller's --hook-code-memory"
-        ))
+        Err(format!("compiled, {whose}"))
     }
 }
 
@@ -69,6 +67,6 @@ mod tests {
         assert_eq!(bear("b", &[("a", "one", mebi(21))]), Ok(()));
         assert_eq!(bear("a", &[("a", "new", mebi(30)), ("b", "new", mebi(30))]), Ok(()));
         let full = [("b", "one", mebi(40)), ("c", "two", mebi(40))];
-        assert!(bear("a", &full).unwrap_err().contains("--hook-code-memory"));
+        assert!(bear("a", &full).unwrap_err().contains("all modules"));
     }
 }

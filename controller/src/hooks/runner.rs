@@ -245,10 +245,20 @@ impl Shared {
             .ok_or_else(|| unavailable(format!("HookModule {} is another one by now", call.module)))
     }
 
+    /// As it is after a wait: what was granted before may have been taken away meanwhile. `memory`: what it has leave for.
+    fn find_again(&self, namespace: &str, call: &HookCall, memory: u64) -> Result<Found, HookFailure> {
+        let found = self.find(namespace, call)?;
+        if found.limits.memory > memory {
+            return Err(unavailable(format!("HookModule {} has other limits by now", call.module)));
+        }
+        Ok(found)
+    }
+
     async fn pure(&self, namespace: &str, call: &HookCall) -> Result<HookAnswer, HookFailure> {
         let _place = self.turns.place(namespace, Kind::Pure).await;
-        let Found { module, limits, .. } = self.find(namespace, call)?;
-        let _memory = self.turns.memory(namespace, Kind::Pure, limits.memory).await;
+        let wanted = self.find(namespace, call)?.limits.memory;
+        let _memory = self.turns.memory(namespace, Kind::Pure, wanted).await;
+        let Found { module, limits, .. } = self.find_again(namespace, call, wanted)?;
         let pure = module.pure(limits);
         match call.request.clone() {
             HookRequest::Validate(settings) => {
@@ -281,8 +291,9 @@ impl Shared {
             return self.effects.lost(namespace, log, acts_as.as_deref()).await;
         }
         let _place = self.turns.place(namespace, kind).await;
-        let found = self.find(namespace, call)?;
-        let _memory = self.turns.memory(namespace, kind, found.limits.memory).await;
+        let wanted = self.find(namespace, call)?.limits.memory;
+        let _memory = self.turns.memory(namespace, kind, wanted).await;
+        let found = self.find_again(namespace, call, wanted)?;
         match call.request.clone() {
             HookRequest::Quiesce(context, acts_as) => {
                 let begun = Begun { acts_as, module: &call.module, journal: Some(journal) };

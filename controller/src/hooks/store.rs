@@ -16,7 +16,7 @@ use scribe_hooks::{LoadError, Loader, Module};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 
 /// The first pause before a source that could not be read is read again.
@@ -26,7 +26,7 @@ const RETRY_MAX: Duration = Duration::from_mins(10);
 /// How often it is looked whether a file is another one.
 const FILE_LOOK: Duration = Duration::from_secs(10);
 /// Modules that are read at a time: each may be some dozens of MiB, and its server may be slow.
-const READS: usize = 8;
+const READS: usize = 4;
 /// Those of one namespace, from where they are read to where they are compiled.
 const READS_OF_ONE: usize = 2;
 /// Modules that are looked up among the compiled ones, or wait to be compiled, at a time.
@@ -41,6 +41,8 @@ pub struct Store {
     own_reads: PerNamespace,
     compiles: Semaphore,
     budget: Budget,
+    /// Tells those for which there was no room that a module is gone.
+    room: Notify,
     modules: Mutex<HashMap<String, Kept>>,
 }
 
@@ -59,7 +61,7 @@ struct Kept {
     wanted: watch::Sender<Wanted>,
     load: Load,
     module: Option<Module>,
-    /// As what, and with which grants, that module was loaded. Those of another one are not its own.
+    /// As what, and with which grants, that module was loaded. It keeps them until it is another one: a spec takes effect as a whole.
     loaded_as: Option<(Wanted, Arc<Grants>)>,
     /// What a call may use and touch; or what is wrong with that.
     terms: Result<Terms, String>,
@@ -115,12 +117,12 @@ impl Kept {
         }
     }
 
-    /// What the module that is there may touch. While it is to become another one, it gains nothing that is granted to that.
+    /// What the module that is there may touch. What is granted to the one that it is to become is not for it.
     fn grants(&self) -> Option<Arc<Grants>> {
         let now = &self.terms.as_ref().ok()?.grants;
         match &self.loaded_as {
             Some((loaded, _)) if *loaded == *self.wanted.borrow() => Some(now.clone()),
-            Some((_, before)) => Some(Arc::new(before.common(now))),
+            Some((_, before)) => Some(before.clone()),
             None => None,
         }
     }
@@ -142,8 +144,8 @@ impl Store {
     pub fn new(loader: Loader, fetcher: Fetcher, router: Arc<Router>, budget: Budget) -> Arc<Self> {
         let (reads, compiles) = (Semaphore::new(READS), Semaphore::new(COMPILES));
         let own_reads = PerNamespace::new(READS_OF_ONE);
-        let modules = Mutex::default();
-        Arc::new(Self { loader, fetcher, router, reads, own_reads, compiles, budget, modules })
+        let (modules, room) = (Mutex::default(), Notify::new());
+        Arc::new(Self { loader, fetcher, router, reads, own_reads, compiles, budget, room, modules })
     }
 
     fn modules(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
@@ -221,6 +223,7 @@ impl Store {
     /// Forgets a module that is gone.
     pub fn forget(&self, uid: &str) {
         self.modules().remove(uid);
+        self.room.notify_waiters();
     }
 
     /// Loads what is wanted, and again when that changes, until it is aborted.
@@ -243,13 +246,14 @@ impl Store {
                     Some(exponential(RETRY, RETRY_MAX, failures, rand::random()))
                 }
             };
-            self.learn(uid, &now, loaded);
+            let waits_for_room = self.learn(uid, &now, loaded);
             tokio::select! {
                 changed = wanted.changed() => match changed {
                     Ok(()) => failures = 0,
                     Err(_) => return,
                 },
                 () = self.another(&now) => failures = 0,
+                () = self.room.notified(), if waits_for_room => failures = 0,
                 () = pause_of(pause) => {}
             }
         }
@@ -282,21 +286,25 @@ impl Store {
         Ok(self.loader.load(bytes).await?)
     }
 
-    /// Enters what became of it, if it is still wanted, and wakes whoever looks at it.
-    fn learn(&self, uid: &str, wanted: &Wanted, loaded: Result<Module, Trouble>) {
+    /// Enters what became of it, if it is still wanted, and wakes whoever looks at it. `true`: there is no room for it.
+    fn learn(&self, uid: &str, wanted: &Wanted, loaded: Result<Module, Trouble>) -> bool {
         let mut modules = self.modules();
-        let Some(home) = modules.get(uid).map(|kept| kept.namespace.clone()) else { return };
+        let Some(home) = modules.get(uid).map(|kept| kept.namespace.clone()) else { return false };
         let loaded = loaded.and_then(|module| {
             let others = modules.iter().filter(|(other, _)| *other != uid);
             let others =
                 others.filter_map(|(_, kept)| Some((kept.namespace.as_str(), kept.module.as_ref()?)));
             let others =
                 others.map(|(namespace, module)| (namespace, module.digest(), module.compiled_size()));
-            let full = |message| Trouble { reason: Reason::HookUnavailable, message, is_final: false };
+            let full = |message| Trouble { reason: Reason::ModuleWithoutRoom, message, is_final: false };
             self.budget.bear(&home, (module.digest(), module.compiled_size()), others).map_err(full)?;
             Ok(module)
         });
-        let Some(kept) = modules.get_mut(uid).filter(|kept| *kept.wanted.borrow() == *wanted) else { return };
+        let waits_for_room =
+            loaded.as_ref().is_err_and(|trouble| trouble.reason == Reason::ModuleWithoutRoom);
+        let Some(kept) = modules.get_mut(uid).filter(|kept| *kept.wanted.borrow() == *wanted) else {
+            return false;
+        };
         let before = kept.load.clone();
         kept.load.is_loading = false;
         match loaded {
@@ -319,6 +327,7 @@ impl Store {
             self.router.wake(uid);
             self.router.wake_followers(Followed::Module, &namespace, &name);
         }
+        waits_for_room
     }
 }
 
@@ -392,7 +401,7 @@ mod tests {
         kept.grants().unwrap().exec.iter().map(|grant| grant.commands[0][0].clone()).collect()
     }
 
-    /// What is granted to a module that cannot be had yet is not for the one before it; what is taken away is, at once.
+    /// What is granted to a module that cannot be had yet is not for the one before it.
     #[tokio::test]
     async fn a_module_gains_nothing_that_is_granted_to_the_next_one() {
         let old = terms(&["a", "b"]);
@@ -414,7 +423,7 @@ mod tests {
         kept.terms = terms(&["b", "c", "d"]);
         kept.renew(&wanted("two"));
         kept.wanted.send_replace(wanted("two"));
-        assert_eq!(programs(&kept), ["b", "c"]);
+        assert_eq!(programs(&kept), ["a", "b", "c"]);
         kept.loaded_as = Some((wanted("two"), kept.terms.clone().unwrap().grants));
         assert_eq!(programs(&kept), ["b", "c", "d"]);
     }

@@ -16,6 +16,7 @@ use crate::host::KubeHost;
 use crate::object::{Field, Look, Tries, check_uid};
 use crate::pods;
 use crate::sessions::{Start, explain};
+use crate::undo::LONGEST_UNDO;
 
 /// How long a command that freezes is listened to, whoever waits for it.
 const LONGEST_COMMAND: Duration = Duration::from_mins(15);
@@ -138,6 +139,12 @@ impl KubeHost {
         let stdin = String::from_utf8(undo.stdin.clone()).map_err(|_| {
             FreezeError::Failed("the stdin of a command that undoes must be text in UTF-8".to_owned())
         })?;
+        if undo.timeout_seconds > LONGEST_UNDO {
+            return Err(FreezeError::Failed(format!(
+                "undo.timeout-seconds is {}: a command that undoes may take {LONGEST_UNDO} s at most, since others wait for it",
+                undo.timeout_seconds
+            )));
+        }
         let places = self.places(permit).await?;
         let mut begun = Vec::with_capacity(places.len());
         for place in &places {

@@ -80,7 +80,7 @@ pub fn rules<'r>(rights: impl Iterator<Item = &'r Right>) -> Vec<String> {
     verbs
         .into_iter()
         .map(|((group, resource, name), verbs)| {
-            let names = name.map_or(String::new(), |name| format!("resourceNames: [{name}], "));
+            let names = name.map_or(String::new(), |name| format!("resourceNames: [\"{name}\"], "));
             let verbs = verbs.join(", ");
             format!("{{ apiGroups: [\"{group}\"], resources: [{resource}], {names}verbs: [{verbs}] }}")
         })
@@ -277,7 +277,7 @@ mod tests {
         ] }));
         let expected = [
             r#"{ apiGroups: [""], resources: [pods], verbs: [list] }"#,
-            r#"{ apiGroups: ["apps"], resources: [statefulsets/scale], resourceNames: [db], verbs: [get, patch] }"#,
+            r#"{ apiGroups: ["apps"], resources: [statefulsets/scale], resourceNames: ["db"], verbs: [get, patch] }"#,
         ];
         assert_eq!(rules(needed(&grants).iter()), expected);
     }

@@ -16,8 +16,8 @@ use crate::sessions::{LAST_BREATH, Released, Sessions, explain};
 
 /// Bytes of output of a command that undoes: enough to tell why it failed.
 const OUTPUT_BYTES: u32 = 4 << 10;
-/// The longest that a command that undoes may take, in seconds, whatever the hook has said: the entries behind it wait for it.
-const LONGEST_UNDO: u32 = 120;
+/// The longest that a command that undoes may take, in seconds: the entries behind it wait for it.
+pub(crate) const LONGEST_UNDO: u32 = 120;
 
 /// What became of an entry. Whichever it is, the entry is done.
 #[derive(Clone, Debug, PartialEq, Eq)]

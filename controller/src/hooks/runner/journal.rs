@@ -39,8 +39,13 @@ impl Journal for StatusJournal {
         // Dropped without an answer: the window has closed.
         answer.await.map_err(|_| JournalError::Closed)?.map_err(JournalError::Failed)?;
         if let Some(id) = session {
-            self.shared.all_sessions().entry(self.owner.clone()).or_default().insert(id.clone());
-            self.sessions().push(id);
+            let mut own = self.sessions();
+            own.push(id.clone());
+            let mut all = self.shared.all_sessions();
+            let known = all.entry(self.owner.clone()).or_default();
+            // Those of syncs that are over need no end.
+            known.retain(|id| own.contains(id) || self.shared.effects.sessions().holds(id));
+            known.insert(id);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::Denied;
 pub struct AddressRanges(Vec<IpNet>);
 
 /// Never dialled, whatever was granted: this host, the link with its metadata services, and groups.
-const NEVER: [&str; 11] = [
+const NEVER: [&str; 8] = [
     "0.0.0.0/8",
     "127.0.0.0/8",
     "169.254.0.0/16",
@@ -20,11 +20,11 @@ const NEVER: [&str; 11] = [
     "::/127",
     "fe80::/10",
     "ff00::/8",
-    // Services of clouds that answer with the secrets of a machine, and are not on its link: Alibaba's, Azure's, and that of AWS in IPv6.
-    "100.100.100.200/32",
-    "168.63.129.16/32",
-    "fd00:ec2::/32",
 ];
+
+/// Never dialled either: services of clouds that answer with the secrets of a machine, and are not on its link. Alibaba's, Azure's, and that of
+/// AWS in IPv6.
+const METADATA: [&str; 3] = ["100.100.100.200/32", "168.63.129.16/32", "fd00:ec2::/32"];
 
 /// Not public by the registries of special-purpose addresses (RFC 6890 and its successors).
 const SPECIAL: [&str; 14] = [
@@ -63,9 +63,15 @@ impl AddressRanges {
     pub fn permit(&self, address: IpAddr) -> Result<(), Denied> {
         let meant = meant(address);
         let within = |ranges: &[&str], address: IpAddr| ranges.iter().any(|range| contains(range, address));
-        if meant.iter().any(|address| within(&NEVER, *address)) {
+        let all: Vec<IpAddr> = meant.iter().copied().chain(translated(address)).collect();
+        if all.iter().any(|address| within(&METADATA, *address)) {
             return Err(Denied::because(format!(
-                "{address} is a loopback, link-local or multicast address, or a cloud's metadata service, which is never dialled"
+                "{address} is the metadata service of a cloud, which is never dialled"
+            )));
+        }
+        if all.iter().any(|address| within(&NEVER, *address)) {
+            return Err(Denied::because(format!(
+                "{address} is a loopback, link-local or multicast address, which is never dialled"
             )));
         }
         // What stands for an IPv4 address is as public as that.
@@ -105,6 +111,19 @@ fn meant(address: IpAddr) -> Vec<IpAddr> {
         _ => None,
     };
     std::iter::once(address).chain(stands_for).collect()
+}
+
+/// The IPv4 addresses that a local NAT64 (RFC 8215) may make of it: by RFC 6052, at four places. Those that begin with 0 are no addresses, but
+/// what is left free.
+fn translated(address: IpAddr) -> Vec<IpAddr> {
+    let IpAddr::V6(v6) = address else { return Vec::new() };
+    if !matches!(v6.segments(), [0x64, 0xff9b, 1, ..]) {
+        return Vec::new();
+    }
+    let octets = v6.octets();
+    let places = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]];
+    let found = places.map(|place| place.map(|at: usize| octets[at]));
+    found.into_iter().filter(|octets| octets[0] != 0).map(|octets| Ipv4Addr::from(octets).into()).collect()
 }
 
 #[cfg(test)]
@@ -186,6 +205,9 @@ mod tests {
             "100.100.100.200",
             "fd00:ec2::254",
             "::ffff:168.63.129.16",
+            "64:ff9b:1::a9fe:a9fe",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "64:ff9b:1::7f00:1",
         ] {
             assert!(!permit(&["0.0.0.0/0", "::/0"], address), "{address}");
         }
@@ -193,7 +215,7 @@ mod tests {
 
     #[test]
     fn every_range_of_the_tables_is_one() {
-        for range in NEVER.iter().chain(&SPECIAL).chain([&PUBLIC_V6]) {
+        for range in NEVER.iter().chain(&METADATA).chain(&SPECIAL).chain([&PUBLIC_V6]) {
             assert!(range.parse::<IpNet>().is_ok(), "{range}");
         }
     }

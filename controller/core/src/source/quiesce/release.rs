@@ -12,7 +12,7 @@ use crate::hooks::{
     CallSeen, HookAnswer, HookCall, HookFailure, HookRequest, ModuleSeen, ReleaseRequest, Trouble, id,
 };
 use crate::source::{CLOCK_TOLERANCE, Pass, after};
-use crate::text::sentences;
+use crate::text::{clean, sentences};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_crds::conditions::{self, Reason, Status};
 use scribe_crds::names;
@@ -23,6 +23,9 @@ use scribe_hooks_contract::points::{self, Point};
 const SOONEST: i64 = 1;
 /// The longest one: an application stands still.
 const LATEST: i64 = 60;
+
+/// Bytes of why a release has failed. What an Event has no room for is cut off, and the way out comes last.
+const WHY: usize = 500;
 
 /// Has it released. What is to be called for that is called by [`advance`], in the same pass.
 pub(super) fn start(pass: &mut Pass<'_>, reason: ReleaseReason) {
@@ -232,7 +235,7 @@ fn by_host(pass: &mut Pass<'_>, quiesce: &mut Quiesce, release: &mut Release) ->
             if quiesce.undo.is_empty() {
                 Outcome::Done
             } else {
-                Outcome::Failed(Trouble::new(Reason::HookFailed, crate::text::clean(&words, 600)))
+                Outcome::Failed(Trouble::new(Reason::HookFailed, clean(&words, 600)))
             }
         }
         Some(Ok(_)) => Outcome::Failed(Trouble::misunderstood()),
@@ -301,7 +304,8 @@ fn still_frozen(pass: &mut Pass<'_>, quiesce: &Quiesce) {
         pass.wake_at(quiesce.deadline.0);
         return clear(pass);
     }
-    let why = failure.map_or_else(|| "its release runs.".to_owned(), |failure| Trouble::from(failure).told());
+    let why = failure
+        .map_or_else(|| "its release runs.".to_owned(), |failure| clean(&Trouble::from(failure).told(), WHY));
     let reason = Reason::StillFrozen;
     let message = format!(
         "HookModule {} has brought the application to rest for sync {} at {}, and it is not known to go on: {why} {}",
