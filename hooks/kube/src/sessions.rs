@@ -44,7 +44,7 @@ impl Registry {
             |held: &HashMap<String, Held>| held.values().filter(|other| other.namespace == namespace).count();
         if self.held.len() >= MOST_SESSIONS || of_one(&self.held) >= MOST_OF_ONE {
             // Ended, and never undone: an undo finds nothing to do.
-            self.held.retain(|_, held| !matches!(*held.state.borrow(), State::Ended(_)));
+            self.held.retain(|_, held| !matches!(*held.state.borrow(), State::Ended { .. }));
         }
         if of_one(&self.held) >= MOST_OF_ONE {
             let why = format!("{MOST_OF_ONE} sessions of namespace {namespace} are held already");
@@ -67,8 +67,11 @@ struct Held {
 enum State {
     Starting,
     Holding,
-    /// How it ended.
-    Ended(String),
+    Ended {
+        how: String,
+        /// Whether it had been holding: whoever waits for that may see the end only.
+        has_held: bool,
+    },
 }
 
 /// A session to start.
@@ -176,16 +179,18 @@ impl Sessions {
                 Ok(why) => why,
                 Err(error) => explain(error),
             };
-            news.send_replace(State::Ended(why));
+            let has_held = *news.borrow() == State::Holding;
+            news.send_replace(State::Ended { how: why, has_held });
         });
         let ready = state.wait_for(|state| *state != State::Starting);
         match tokio::time::timeout(limit, ready).await.map(|ready| ready.map(|state| state.clone())) {
-            Ok(Ok(State::Holding)) => {
+            // That it holds no longer is for the next look.
+            Ok(Ok(State::Holding | State::Ended { has_held: true, .. })) => {
                 given_up.0 = None;
                 Ok(())
             }
-            Ok(Ok(State::Ended(why))) => {
-                Err(FreezeError::Failed(format!("the command ended before it printed `{marker}`: {why}")))
+            Ok(Ok(State::Ended { how, has_held: false })) => {
+                Err(FreezeError::Failed(format!("the command ended before it printed `{marker}`: {how}")))
             }
             Ok(Ok(State::Starting) | Err(_)) => Err(FreezeError::Failed("the session was lost".to_owned())),
             Err(_) => Err(FreezeError::Failed(format!(
@@ -220,9 +225,9 @@ impl Sessions {
 }
 
 async fn how_it_ended(mut state: watch::Receiver<State>) -> String {
-    let ended = state.wait_for(|state| matches!(state, State::Ended(_))).await;
+    let ended = state.wait_for(|state| matches!(state, State::Ended { .. })).await;
     match ended.map(|state| state.clone()) {
-        Ok(State::Ended(how)) => how,
+        Ok(State::Ended { how, .. }) => how,
         _ => "the task that held it is gone".to_owned(),
     }
 }
@@ -352,7 +357,7 @@ mod tests {
     #[test]
     fn a_namespace_does_not_hold_all_sessions() {
         let mut registry = Registry::default();
-        hold(&mut registry, "ended".to_owned(), "a", State::Ended(String::new()));
+        hold(&mut registry, "ended".to_owned(), "a", State::Ended { how: String::new(), has_held: true });
         for number in 1..MOST_OF_ONE {
             hold(&mut registry, number.to_string(), "a", State::Holding);
         }
