@@ -11,6 +11,7 @@ use scribe_crds::snapshots::VolumeSnapshot;
 use scribe_crds::v1alpha1::{QuiesceState, ReplicationDestination, ReplicationSource};
 use scribe_tests::kubectl::Kubectl;
 use scribe_tests::site::{Site, source_status, status};
+use scribe_tests::wait::{PATIENCE, eventually};
 use scribe_tests::world::{CONTROLLER, Pair, SYSTEM};
 use serde_json::{Value, json};
 
@@ -60,9 +61,19 @@ async fn worth(pair: &Pair) -> Result<Option<String>> {
 /// Held by whoever needs the controller alive for a while. The clusters are shared, and some tests kill it.
 pub static ALIVE: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
 
-/// SIGKILL for every controller of a cluster, as the kernel gives it to whoever has used up the memory.
+/// SIGKILL for every controller of a cluster, as the kernel gives it to whoever has used up the memory. One that another test has just killed is
+/// waited for.
 async fn kill_the_controllers(site: &Site) -> Result<()> {
     let _nobody_minds = ALIVE.write().await;
+    eventually(PATIENCE, "a controller to kill", async || {
+        ensure!(kill_those_that_run(site).await? > 0, "none runs");
+        Ok(())
+    })
+    .await
+}
+
+/// How many there were.
+async fn kill_those_that_run(site: &Site) -> Result<u32> {
     let pods: Api<Pod> = Api::namespaced(site.client.clone(), SYSTEM);
     let selector = ListParams::default().labels(&format!("app.kubernetes.io/name={CONTROLLER}"));
     let uids: Vec<String> =
@@ -83,6 +94,5 @@ async fn kill_the_controllers(site: &Site) -> Result<()> {
             killed += 1;
         }
     }
-    ensure!(killed > 0, "there is no controller to kill");
-    Ok(())
+    Ok(killed)
 }
