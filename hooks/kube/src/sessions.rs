@@ -374,7 +374,10 @@ mod tests {
         let mut released = hold(&mut sessions.registry(), "1".to_owned(), "a", State::Holding);
         sessions.let_go("1");
         // As `keep` waits for it.
-        assert!(released.wait_for(|is_released| *is_released).await.is_err());
+        let heard = released.wait_for(|is_released| *is_released);
+        let heard =
+            tokio::time::timeout(Duration::from_secs(30), heard).await.expect("it does not hear of it");
+        assert!(heard.is_err());
         assert!(!sessions.holds("1"));
     }
 
