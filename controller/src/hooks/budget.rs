@@ -39,9 +39,12 @@ impl Budget {
         let most = |mebi: u32| u64::from(mebi) << 20;
         let (of_all, of_one) = (most(self.code), most(half(self.code)));
         let whose = if own.values().sum::<u64>() > of_one {
-            format!("the modules of namespace {namespace} would take more than {} MiB", of_one >> 20)
+            format!(
+                "the modules of namespace {namespace} would take more than {} MiB, half of --hook-code-memory",
+                of_one >> 20
+            )
         } else if all.values().sum::<u64>() > of_all {
-            format!("all modules would take more than {} MiB", of_all >> 20)
+            format!("all modules would take more than {} MiB, which is --hook-code-memory", of_all >> 20)
         } else {
             return Ok(());
         };

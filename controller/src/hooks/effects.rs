@@ -1,7 +1,7 @@
 //! What effectful calls are made with: the rights of their ServiceAccount, and the host that does what they ask for.
 
+use super::kept::Found;
 use super::runner::unavailable;
-use super::store::Found;
 use kube::Client;
 use scribe_core::hooks::{HookAnswer, HookFailure};
 use scribe_hooks::Effectful;

@@ -3,6 +3,7 @@
 mod budget;
 mod effects;
 mod fetch;
+mod kept;
 mod rights;
 mod runner;
 mod store;

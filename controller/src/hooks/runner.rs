@@ -4,7 +4,8 @@ mod journal;
 
 use super::budget::Budget;
 use super::effects::{Begun, Effects};
-use super::store::{Found, Store};
+use super::kept::Found;
+use super::store::Store;
 use super::turns::{Kind, Turns};
 use crate::backoff::exponential;
 use crate::metrics::HookRuns;
@@ -41,8 +42,6 @@ struct Shared {
     turns: Turns,
     /// By the owner's uid and the call's id.
     calls: Mutex<HashMap<String, HashMap<String, Call>>>,
-    /// By the owner's uid: the sessions that were asked for, of which some may have ended.
-    sessions: Mutex<HashMap<String, BTreeSet<String>>>,
 }
 
 struct Call {
@@ -71,8 +70,8 @@ impl Runner {
         effects: Effects,
         budget: Budget,
     ) -> Self {
-        let (turns, calls, sessions) = (Turns::new(budget), Mutex::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { store, router, runs, effects, turns, calls, sessions }) }
+        let (turns, calls) = (Turns::new(budget), Mutex::default());
+        Self { shared: Arc::new(Shared { store, router, runs, effects, turns, calls }) }
     }
 
     /// The calls of an owner.
@@ -141,10 +140,7 @@ impl Runner {
 
     /// Ends what is still held for an owner of which nothing is written down any more: nobody else would.
     pub fn end_sessions(&self, owner: &str) {
-        let ids = self.shared.all_sessions().remove(owner);
-        for id in ids.into_iter().flatten() {
-            self.shared.effects.sessions().let_go(&id);
-        }
+        self.shared.effects.sessions().let_go_of(owner);
     }
 }
 
@@ -152,10 +148,6 @@ impl Shared {
     fn calls(&self) -> MutexGuard<'_, HashMap<String, HashMap<String, Call>>> {
         // Nothing panics while it holds the lock, and every state of the map is a valid one.
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn all_sessions(&self) -> MutexGuard<'_, HashMap<String, BTreeSet<String>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Until there is an answer, or nobody asks any more.

@@ -3,21 +3,20 @@
 
 use super::budget::Budget;
 use super::fetch::{FetchError, Fetcher, Source};
+use super::kept::{Found, Kept, Terms, Wanted};
 use super::turns::PerNamespace;
 use crate::backoff::exponential;
 use crate::router::{Followed, Router};
 use scribe_core::hook_module::{Load, LoadTrouble, Loaded};
 use scribe_core::hooks::ModuleSeen;
 use scribe_crds::conditions::Reason;
-use scribe_crds::v1alpha1::{HookModule, HookModuleSpec};
+use scribe_crds::v1alpha1::HookModule;
 use scribe_hooks::contract::grants::Grants;
-use scribe_hooks::contract::limits::Effective;
 use scribe_hooks::{LoadError, Loader, Module};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::AbortHandle;
 
 /// The first pause before a source that could not be read is read again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -46,99 +45,6 @@ pub struct Store {
     modules: Mutex<HashMap<String, Kept>>,
 }
 
-/// What is to be loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Wanted {
-    /// Where it is; or why that cannot be known.
-    source: Result<Source, String>,
-    /// Of the ConfigMap that it is in.
-    version: Option<String>,
-}
-
-struct Kept {
-    namespace: String,
-    name: String,
-    wanted: watch::Sender<Wanted>,
-    load: Load,
-    module: Option<Module>,
-    /// As what, and with which grants, that module was loaded. It keeps them until it is another one: a spec takes effect as a whole.
-    loaded_as: Option<(Wanted, Arc<Grants>)>,
-    /// What a call may use and touch; or what is wrong with that.
-    terms: Result<Terms, String>,
-    task: AbortHandle,
-}
-
-/// What a call of a module may use and touch.
-#[derive(Clone)]
-struct Terms {
-    limits: Effective,
-    grants: Arc<Grants>,
-}
-
-impl Terms {
-    fn of(spec: &HookModuleSpec, budget: Budget) -> Result<Self, String> {
-        let memory = budget.calls_of_one();
-        let limits = spec.limits.clone().unwrap_or_default().limits().effective();
-        let limits = limits.map_err(|error| format!("spec.{error}"))?;
-        if limits.memory > u64::from(memory) << 20 {
-            return Err(format!(
-                "spec.limits.memory: this controller has {memory}Mi for the calls of one namespace, which is half of its --hook-memory"
-            ));
-        }
-        let grants = spec.capabilities.clone().unwrap_or_default();
-        grants.validate().map_err(|error| format!("spec.capabilities.{error}"))?;
-        Ok(Self { limits, grants: Arc::new(grants) })
-    }
-}
-
-/// A module to be called.
-pub struct Found {
-    /// The module.
-    pub module: Module,
-    /// What a call may use.
-    pub limits: Effective,
-    /// What it may touch.
-    pub grants: Arc<Grants>,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Kept {
-    /// Gives the module that is there the grants as they are now, if it is the one that they are for.
-    fn renew(&mut self, wanted: &Wanted) {
-        if let (Ok(terms), Some((loaded, grants))) = (&self.terms, &mut self.loaded_as)
-            && loaded == wanted
-        {
-            grants.clone_from(&terms.grants);
-        }
-    }
-
-    /// What the module that is there may touch. What is granted to the one that it is to become is not for it.
-    fn grants(&self) -> Option<Arc<Grants>> {
-        let now = &self.terms.as_ref().ok()?.grants;
-        match &self.loaded_as {
-            Some((loaded, _)) if *loaded == *self.wanted.borrow() => Some(now.clone()),
-            Some((_, before)) => Some(before.clone()),
-            None => None,
-        }
-    }
-
-    /// What became of it, as its terms are.
-    fn load(&self) -> Load {
-        match &self.terms {
-            Ok(_) => self.load.clone(),
-            Err(message) => {
-                let trouble = LoadTrouble { reason: Reason::InvalidSpec, message: message.clone() };
-                Load { loaded: None, is_loading: false, trouble: Some(trouble) }
-            }
-        }
-    }
-}
-
 impl Store {
     /// Of a controller that has just started.
     pub fn new(loader: Loader, fetcher: Fetcher, router: Arc<Router>, budget: Budget) -> Arc<Self> {
@@ -165,8 +71,7 @@ impl Store {
         let wanted = Wanted { source: Source::of(namespace, &module.spec), version };
         let mut modules = self.modules();
         if let Some(kept) = modules.get_mut(uid) {
-            kept.terms = terms;
-            kept.renew(&wanted);
+            kept.take(terms, &wanted);
             let is_new = kept.wanted.send_if_modified(|before| {
                 let is_new = *before != wanted;
                 *before = wanted;
@@ -311,9 +216,7 @@ impl Store {
             Ok(module) => {
                 kept.load.trouble = None;
                 kept.load.loaded = Some(facts(&module));
-                kept.module = Some(module);
-                let grants = kept.terms.as_ref().map(|terms| terms.grants.clone()).unwrap_or_default();
-                kept.loaded_as = Some((wanted.clone(), grants));
+                kept.replace(module, wanted);
             }
             Err(Trouble { reason, message, .. }) => {
                 tracing::debug!(namespace = kept.namespace, module = kept.name, %reason, message, "load a module");
@@ -372,68 +275,5 @@ impl From<LoadError> for Trouble {
         let is_final = !error.is_transient();
         let reason = if is_final { Reason::HookModuleInvalid } else { Reason::HookUnavailable };
         Self { reason, message: error.to_string(), is_final }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wanted(name: &str) -> Wanted {
-        let source = Source::ConfigMap {
-            namespace: "shop".into(),
-            name: name.into(),
-            key: "hook.wasm".into(),
-            sha256: None,
-        };
-        Wanted { source: Ok(source), version: None }
-    }
-
-    fn terms(programs: &[&str]) -> Result<Terms, String> {
-        let exec = programs.iter().map(|program| {
-            serde_json::json!({ "podSelector": { "app": "db" }, "containers": ["db"], "commands": [[program]] })
-        });
-        let spec = serde_json::json!({ "capabilities": { "exec": exec.collect::<Vec<_>>() } });
-        Terms::of(&serde_json::from_value(spec).unwrap(), Budget { calls: 128, code: 1 })
-    }
-
-    fn programs(kept: &Kept) -> Vec<String> {
-        kept.grants().unwrap().exec.iter().map(|grant| grant.commands[0][0].clone()).collect()
-    }
-
-    /// What is granted to a module that cannot be had yet is not for the one before it.
-    #[tokio::test]
-    async fn a_module_gains_nothing_that_is_granted_to_the_next_one() {
-        let old = terms(&["a", "b"]);
-        let mut kept = Kept {
-            namespace: "shop".to_owned(),
-            name: "m".to_owned(),
-            wanted: watch::channel(wanted("one")).0,
-            load: Load::default(),
-            module: None,
-            loaded_as: Some((wanted("one"), old.clone().unwrap().grants)),
-            terms: old,
-            task: tokio::spawn(async {}).abort_handle(),
-        };
-        // The same module, with other grants.
-        kept.terms = terms(&["a", "b", "c"]);
-        kept.renew(&wanted("one"));
-        assert_eq!(programs(&kept), ["a", "b", "c"]);
-        // Another one, which is not there yet.
-        kept.terms = terms(&["b", "c", "d"]);
-        kept.renew(&wanted("two"));
-        kept.wanted.send_replace(wanted("two"));
-        assert_eq!(programs(&kept), ["a", "b", "c"]);
-        kept.loaded_as = Some((wanted("two"), kept.terms.clone().unwrap().grants));
-        assert_eq!(programs(&kept), ["b", "c", "d"]);
-    }
-
-    #[test]
-    fn a_module_wants_no_more_memory_than_a_namespace_gets() {
-        let spec = serde_json::json!({ "limits": { "memory": "128Mi" } });
-        let of = |calls| Terms::of(&serde_json::from_value(spec.clone()).unwrap(), Budget { calls, code: 1 });
-        assert!(of(256).is_ok());
-        let told = of(254).map(|_| ()).unwrap_err();
-        assert!(told.contains("spec.limits.memory") && told.contains("--hook-memory"), "{told}");
     }
 }

@@ -190,6 +190,7 @@ impl KubeHost {
             let start = Start {
                 id,
                 client: self.acting.clone(),
+                owner: self.subject.uid.clone(),
                 namespace: self.subject.namespace.clone(),
                 place,
                 command: command.clone(),

@@ -58,6 +58,8 @@ impl Registry {
 }
 
 struct Held {
+    /// The uid of the object for which it is held.
+    owner: String,
     namespace: String,
     release: watch::Sender<bool>,
     state: watch::Receiver<State>,
@@ -78,6 +80,8 @@ enum State {
 pub(crate) struct Start {
     pub id: String,
     pub client: Client,
+    /// The uid of the object for which it is held.
+    pub owner: String,
     pub namespace: String,
     pub place: Place,
     pub command: Command,
@@ -168,8 +172,8 @@ impl Sessions {
         {
             let mut registry = self.registry();
             registry.make_room(&start.namespace)?;
-            let namespace = start.namespace.clone();
-            let held = Held { namespace, release: release.clone(), state: state.clone() };
+            let (owner, namespace) = (start.owner.clone(), start.namespace.clone());
+            let held = Held { owner, namespace, release: release.clone(), state: state.clone() };
             registry.held.insert(start.id.clone(), held);
         }
         let mut given_up = ReleaseOnDrop(Some(release));
@@ -200,10 +204,10 @@ impl Sessions {
         }
     }
 
-    /// Ends the stdin of a session, and waits for nothing. It is not known any more.
-    pub fn let_go(&self, id: &str) {
-        // Whoever keeps it hears that nobody can release it any more, which is as good as a release.
-        self.registry().held.remove(id);
+    /// Ends the stdin of every session that is held for that object, and waits for nothing. They are not known any more.
+    pub fn let_go_of(&self, owner: &str) {
+        // Whoever keeps one hears that nobody can release it any more, which is as good as a release.
+        self.registry().held.retain(|_, held| held.owner != owner);
     }
 
     /// Ends the stdin of a session, and waits for the end of its command, for a while. Known until that was seen.
@@ -350,7 +354,10 @@ mod tests {
     fn hold(registry: &mut Registry, id: String, namespace: &str, state: State) -> watch::Receiver<bool> {
         let (release, released) = watch::channel(false);
         let (_news, state) = watch::channel(state);
-        registry.held.insert(id, Held { namespace: namespace.to_owned(), release, state });
+        // One object in each namespace.
+        let held =
+            Held { owner: format!("uid-{namespace}"), namespace: namespace.to_owned(), release, state };
+        registry.held.insert(id, held);
         released
     }
 
@@ -372,13 +379,15 @@ mod tests {
     async fn who_is_let_go_hears_of_it() {
         let sessions = Sessions::default();
         let mut released = hold(&mut sessions.registry(), "1".to_owned(), "a", State::Holding);
-        sessions.let_go("1");
+        let mut other = hold(&mut sessions.registry(), "2".to_owned(), "b", State::Holding);
+        sessions.let_go_of("uid-a");
         // As `keep` waits for it.
         let heard = released.wait_for(|is_released| *is_released);
         let heard =
             tokio::time::timeout(Duration::from_secs(30), heard).await.expect("it does not hear of it");
         assert!(heard.is_err());
         assert!(!sessions.holds("1"));
+        assert!(sessions.holds("2") && futures::poll!(Box::pin(other.changed())).is_pending());
     }
 
     #[tokio::test]

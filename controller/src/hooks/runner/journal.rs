@@ -38,15 +38,7 @@ impl Journal for StatusJournal {
         self.shared.router.wake(&self.owner);
         // Dropped without an answer: the window has closed.
         answer.await.map_err(|_| JournalError::Closed)?.map_err(JournalError::Failed)?;
-        if let Some(id) = session {
-            let mut own = self.sessions();
-            own.push(id.clone());
-            let mut all = self.shared.all_sessions();
-            let known = all.entry(self.owner.clone()).or_default();
-            // Those of syncs that are over need no end.
-            known.retain(|id| own.contains(id) || self.shared.effects.sessions().holds(id));
-            known.insert(id);
-        }
+        self.sessions().extend(session);
         Ok(())
     }
 }

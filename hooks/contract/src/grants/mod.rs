@@ -183,7 +183,28 @@ pub struct GrantError {
     pub message: String,
 }
 
+/// Those that stand in both.
+fn both<T: Clone + PartialEq>(one: &[T], other: &[T]) -> Vec<T> {
+    one.iter().filter(|grant| other.contains(grant)).cloned().collect()
+}
+
 impl Grants {
+    /// What both of them grant, entry by entry: an entry that was changed is in neither.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Self {
+        let http = self.http.as_ref().zip(other.http.as_ref());
+        Self {
+            exec: both(&self.exec, &other.exec),
+            kubernetes: both(&self.kubernetes, &other.kubernetes),
+            http: http.map(|(one, other)| HttpGrant {
+                allow: both(&one.allow, &other.allow),
+                private_ranges: both(&one.private_ranges, &other.private_ranges),
+                secrets: both(&one.secrets, &other.secrets),
+            }),
+            state: self.state.clone().filter(|_| other.state.is_some()),
+        }
+    }
+
     /// Looks for what a schema cannot see.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! What a session comes to: commits, and what is answered to them.
 
-use super::sessions::{T1, T2, is_clean};
-use super::world::{World, commit, hello};
+use super::sessions::is_clean;
+use super::world::{T1, T2, World, commit, hello};
 use scribe_mover_contract::control::{Activity, Answer, CommitVerdict, QuestionKind};
 use scribe_mover_contract::peer::{PublicationState, Verdict};
 

@@ -1,13 +1,10 @@
 //! The end, in every phase.
 
-use super::world::{RD, World, commit, hello};
+use super::world::{RD, T1, T2, World, commit, hello};
 use scribe_crds::names;
 use scribe_crds::v1alpha1::DeletionPolicy;
 use scribe_mover_contract::control::{Answer, CommitVerdict, QuestionKind};
 use scribe_mover_contract::peer::Verdict;
-
-const T1: &str = "2026-03-04T05:00:00Z";
-const T2: &str = "2026-03-04T05:05:00Z";
 
 /// A destination with one replica, and whatever comes next.
 type Phase = (&'static str, fn(&mut World));

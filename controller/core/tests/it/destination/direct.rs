@@ -1,14 +1,11 @@
 //! A destination that overwrites its claim in place.
 
-use super::world::{World, commit, hello};
+use super::world::{T1, T2, World, commit, hello};
 use scribe_core::decision::{Action, Child, SyncResult};
 use scribe_crds::names;
 use scribe_crds::v1alpha1::{DeletionPolicy, Phase};
 use scribe_mover_contract::guards::Guard;
 use scribe_mover_contract::peer::{PublicationState, Verdict};
-
-const T1: &str = "2026-03-04T05:00:00Z";
-const T2: &str = "2026-03-04T05:05:00Z";
 
 const DIRECT: &str = "
 apiVersion: scribe.dev/v1alpha1

@@ -1,6 +1,6 @@
 //! From a commit to a replica.
 
-use super::world::{World, commit, hello};
+use super::world::{T1, T2, World, commit, hello};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scribe_core::observed::Refusal;
@@ -9,8 +9,6 @@ use scribe_crds::v1alpha1::Phase;
 use scribe_mover_contract::control::{Activity, Answer, Order, QuestionKind};
 use scribe_mover_contract::peer::{PublicationState, Published, Verdict};
 
-pub const T1: &str = "2026-03-04T05:00:00Z";
-pub const T2: &str = "2026-03-04T05:05:00Z";
 pub const FIRST: &str = "db-20260304t050000z";
 
 /// A sync is received, and its snapshot made.

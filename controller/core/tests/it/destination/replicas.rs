@@ -1,7 +1,7 @@
 //! What becomes of replicas.
 
-use super::publication::{FIRST, T1, T2};
-use super::world::{World, commit, hello};
+use super::publication::FIRST;
+use super::world::{T1, T2, World, commit, hello};
 use scribe_core::observed::Restore;
 use scribe_crds::names;
 use scribe_crds::v1alpha1::Retain;

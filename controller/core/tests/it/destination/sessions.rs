@@ -1,15 +1,12 @@
 //! Handshakes and sessions.
 
-use super::world::{World, commit, hello};
+use super::world::{T1, T2, World, commit, hello};
 use scribe_core::decision::Action;
 use scribe_crds::v1alpha1::{DestinationStatus, DestinationTrigger, MoverResult, Phase};
 use scribe_mover_contract::control::{
     Activity, Answer, CommitVerdict, Order, Progress, QuestionKind, SessionFailure, SessionState,
 };
 use scribe_mover_contract::peer::{PublicationState, Verdict};
-
-pub const T1: &str = "2026-03-04T05:00:00Z";
-pub const T2: &str = "2026-03-04T05:05:00Z";
 
 fn token(verdict: &Verdict) -> u64 {
     match verdict {

@@ -77,6 +77,9 @@ pub struct World {
 }
 
 pub const START: &str = "2026-03-04T05:00:00Z";
+/// Of the data of a first and of a second sync.
+pub const T1: &str = START;
+pub const T2: &str = "2026-03-04T05:05:00Z";
 
 pub const RD: &str = "
 apiVersion: scribe.dev/v1alpha1
